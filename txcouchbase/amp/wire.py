@@ -1,0 +1,39 @@
+"""What is inside the boxes: requests and answers as msgpack arrays.
+
+A batch is ``[keyspaces, requests]``. `keyspaces` introduces those that the worker has not seen:
+``[id, cluster, bucket, scope, collection]``. A request is ``[id, code, keyspace, key, timeout]``,
+followed by ``value, flags, options`` as far as it has them; `timeout` is in milliseconds, 0 for
+none. A payload of results is a list of answers, each ``[id, result]`` or ``[id, None, error]``,
+where `result` is the map that the SDK's binding made and `error` as in `txcouchbase.amp.errors`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from couchbase.auth import Authenticator
+
+__all__ = ["ClusterSettings", "decode", "encode"]
+
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder().decode
+
+
+@dataclass(frozen=True, repr=False)
+class ClusterSettings:
+    """What a worker needs to connect. It holds credentials: never log it.
+
+    Attributes:
+        connstr: The connection string.
+        authenticator: The credentials.
+        options: The other options of the cluster, by their names in the SDK's `ClusterOptions`.
+    """
+
+    connstr: str
+    authenticator: Authenticator
+    options: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return "<ClusterSettings>"

@@ -1,0 +1,253 @@
+"""`Executor`: a worker's operations, from batch to answers.
+
+Operations on one key run one after another, unless all of them only read; different keys run
+side by side. Answers are gathered: whichever thread completes operations, one wake-up of the
+reactor thread packs and sends all that are there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from twisted.logger import Logger
+
+from txcouchbase.amp import wire
+from txcouchbase.amp.errors import error_to_data, plain
+from txcouchbase.amp.framing import ACK, RESULTS, encode_box
+from txcouchbase.amp.operations import CODES, OperationKind
+from txcouchbase.workers.raw_client import RawClient
+from txcouchbase.workers.sync_client import SyncClient
+
+__all__ = ["Executor", "Place", "Task"]
+
+_log = Logger()
+
+_ACK_DELAY = 0.001
+"""How long an acknowledgement waits for an answer to ride on (seconds)."""
+
+_BITE = 256
+"""Answers that are packed before the reactor gets another turn."""
+
+_BITE_BYTES = 1024 * 1024
+"""Values that are packed before the reactor gets another turn (bytes)."""
+
+
+class Place:
+    """A keyspace as this worker knows it."""
+
+    __slots__ = ("bucket", "cluster", "collection", "order", "scope")
+
+    def __init__(self, order: int, cluster: int, bucket: str, scope: str, collection: str) -> None:
+        self.order = order
+        self.cluster = cluster
+        self.bucket = bucket
+        self.scope = scope
+        self.collection = collection
+
+
+class Task:
+    """One operation in this worker.
+
+    Attributes:
+        id: Its number in the pool.
+        timeout: What was left of its time when the batch arrived (seconds), 0.0 for no limit.
+    """
+
+    __slots__ = (
+        "flags",
+        "id",
+        "ident",
+        "key",
+        "kind",
+        "options",
+        "place",
+        "received",
+        "timeout",
+        "value",
+    )
+
+    def __init__(self, request: list[Any], place: Place, received: float) -> None:
+        self.id: int = request[0]
+        self.kind: OperationKind = CODES[request[1]]
+        self.place = place
+        self.key: str = request[3]
+        self.timeout: float = request[4] / 1000.0
+        self.received = received
+        if len(request) > 5:
+            self.value: bytes | None = request[5]
+            self.flags: int = request[6]
+            self.options: dict[str, Any] | None = request[7] if len(request) > 7 else None
+        else:
+            self.value = self.options = None
+            self.flags = 0
+        self.ident = (place.order, self.key) if self.key is not None else None
+
+    def remaining(self) -> int:
+        """What is left of its time (milliseconds, at least 1), 0 for no limit."""
+        if not self.timeout:
+            return 0
+        return max(1, int((self.timeout - (time.monotonic() - self.received)) * 1000))
+
+
+class _KeyState:
+    """The operations on one key: how many run, whether all of those only read, who waits."""
+
+    __slots__ = ("reads", "running", "waiting")
+
+    def __init__(self, reads: bool) -> None:
+        self.running = 1
+        self.reads = reads
+        self.waiting: deque[Task] | None = None
+
+
+class Executor:
+    """Runs the operations of batches.
+
+    Args:
+        reactor: The worker's reactor.
+        send: Writes the bytes of a box to the pool.
+    """
+
+    def __init__(self, reactor: Any, send: Callable[[bytes], None]) -> None:
+        self._reactor = reactor
+        self._send = send
+        self._clients: dict[int, tuple[SyncClient, RawClient | None]] = {}
+        self._places: dict[int, Place] = {}
+        self._keys: dict[tuple[int, str], _KeyState] = {}
+        self._completed: deque[tuple[Task, Any]] = deque()
+        self._awake = False
+        self._acks = 0
+        self._ack_timer = False
+
+    def add_cluster(self, cluster: int, client: SyncClient, raw: RawClient | None) -> None:
+        """Operations on this cluster can come from now on."""
+        self._clients[cluster] = (client, raw)
+
+    def remove_cluster(self, cluster: int) -> None:
+        """No more operations on this cluster come."""
+        self._clients.pop(cluster, None)
+        for number, place in list(self._places.items()):
+            if place.cluster == cluster:
+                del self._places[number]
+
+    def batch_received(self, payload: bytes) -> None:
+        """Start the operations of a batch."""
+        self._acks += 1
+        keyspaces, requests = wire.decode(payload)
+        places = self._places
+        for number, *place in keyspaces:
+            places[number] = Place(*place)
+        now = time.monotonic()
+        for request in requests:
+            self._admit(Task(request, places[request[2]], now))
+        if self._acks and not self._ack_timer:
+            self._ack_timer = True
+            self._reactor.callLater(_ACK_DELAY, self._acknowledge)
+
+    def _acknowledge(self) -> None:
+        self._ack_timer = False
+        if self._acks:
+            acks, self._acks = self._acks, 0
+            self._send(encode_box(ACK, b"", acks))
+
+    def _admit(self, task: Task) -> None:
+        ident = task.ident
+        if ident is not None:
+            state = self._keys.get(ident)
+            if state is None:
+                self._keys[ident] = _KeyState(task.kind.repeatable)
+            elif state.waiting is None and state.reads and task.kind.repeatable:
+                state.running += 1
+            else:
+                if state.waiting is None:
+                    state.waiting = deque()
+                state.waiting.append(task)
+                return
+        self._start(task)
+
+    def _start(self, task: Task) -> None:
+        try:
+            client, raw = self._clients[task.place.cluster]
+            if raw is not None and not task.kind.blocking:
+                raw.start(task, self._complete)
+            else:
+                pool = self._reactor.getThreadPool()
+                pool.callInThread(self._run_blocking, client, task)
+        except Exception as error:  # the caller has to hear of it, whatever it is
+            self._complete(task, error)
+
+    def _run_blocking(self, client: SyncClient, task: Task) -> None:
+        """In a thread of the pool."""
+        try:
+            result: Any = client.run(task)
+        except Exception as error:  # the caller has to hear of it, whatever it is
+            result = error
+        self._complete(task, result)
+
+    def _complete(self, task: Task, result: Any) -> None:
+        """From any thread: append and wake, no more, since the SDK's one I/O thread calls this."""
+        self._completed.append((task, result))
+        if not self._awake:
+            self._awake = True
+            self._reactor.callFromThread(self._gather)
+
+    def _gather(self) -> None:
+        # Cleared before the look, so that what is appended after the look wakes again.
+        self._awake = False
+        completed = self._completed
+        answers: list[tuple[Any, ...]] = []
+        size = 0
+        while completed and len(answers) < _BITE and size < _BITE_BYTES:
+            task, result = completed.popleft()
+            if task.ident is not None:
+                self._next_on_key(task.ident)
+            if isinstance(result, dict):
+                answers.append((task.id, result))
+                value = result.get("value")
+                if isinstance(value, bytes):
+                    size += len(value)
+            else:
+                answers.append(self._failed(task, result))
+        if completed and not self._awake:
+            self._awake = True
+            self._reactor.callLater(0, self._gather)
+        if answers:
+            acks, self._acks = self._acks, 0
+            self._send(encode_box(RESULTS, self._packed(answers), acks))
+
+    def _failed(self, task: Task, result: Any) -> tuple[Any, ...]:
+        try:
+            error = result if isinstance(result, Exception) else RawClient.exception(result)
+            return (task.id, None, error_to_data(error))
+        except Exception as error:  # an answer that cannot be described is still an answer
+            _log.failure("cannot describe the outcome of {name}", name=task.kind.name)
+            return (task.id, None, error_to_data(error))
+
+    def _packed(self, answers: list[tuple[Any, ...]]) -> bytes:
+        try:
+            return wire.encode(answers)
+        except (TypeError, ValueError):
+            # Something in one of them is not plain data.
+            return wire.encode([(number, *map(plain, rest)) for number, *rest in answers])
+
+    def _next_on_key(self, ident: tuple[int, str]) -> None:
+        state = self._keys[ident]
+        state.running -= 1
+        if state.running:
+            return
+        waiting = state.waiting
+        if not waiting:
+            del self._keys[ident]
+            return
+        first = waiting.popleft()
+        state.running = 1
+        state.reads = first.kind.repeatable
+        self._start(first)
+        while state.reads and waiting and waiting[0].kind.repeatable:
+            state.running += 1
+            self._start(waiting.popleft())
+        if not waiting:
+            state.waiting = None

@@ -1,0 +1,275 @@
+"""`Lane`: the reactor's side of one worker.
+
+The clock is the batch. While the worker has read every batch that was sent, the next one leaves
+at the end of the reactor's turn; otherwise operations gather until it has, or until a batch is
+full. So a lonely operation waits for nobody, and load makes batches by itself.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from couchbase.exceptions import AmbiguousTimeoutException, UnAmbiguousTimeoutException
+from twisted.protocols import amp
+
+from txcouchbase.amp import wire
+from txcouchbase.amp.errors import error_from_data
+from txcouchbase.amp.framing import ACK, BATCH, KIND, LOG, RESULTS, encode_box, payload_of
+from txcouchbase.exceptions import WorkerLost
+from txcouchbase.workers.operation import Operation
+
+if TYPE_CHECKING:
+    from txcouchbase.workers.config import PoolConfig
+    from txcouchbase.workers.process import Exit, WorkerProcess
+
+__all__ = ["GUARD_DELAY", "Lane", "LaneOwner"]
+
+GUARD_DELAY = 0.5
+"""How long after an operation's deadline the reactor answers by itself, if the SDK, which was
+given the rest of the time, has not (seconds)."""
+
+
+class LaneOwner:
+    """What a lane tells its pool."""
+
+    def operation_left(self, operation: Operation) -> None:
+        """The operation no longer counts: it was answered, dropped or lost."""
+        raise NotImplementedError
+
+    def lane_spoke_nonsense(self, lane: Lane, reason: str) -> None:
+        """The worker sent something that cannot be understood."""
+        raise NotImplementedError
+
+    def worker_logged(self, lane: Lane, level: str, text: str) -> None:
+        """The worker has a line for the log."""
+        raise NotImplementedError
+
+
+class WorkerPipe(amp.AMP):  # type: ignore[misc]
+    """The pool's end of the pipe: our own boxes go to the lane, the others to AMP."""
+
+    def __init__(self, lane: Lane) -> None:
+        super().__init__()
+        self._lane = lane
+
+    def ampBoxReceived(self, box: amp.AmpBox) -> None:
+        """One box from the worker."""
+        kind = box.get(KIND)
+        if kind is None:
+            super().ampBoxReceived(box)
+        else:
+            self._lane.box_received(kind, box)
+
+
+class Lane:
+    """Queue, operations in flight and pipe of one worker.
+
+    Attributes:
+        generation: The worker's number, never used again.
+        process: Its process protocol, once it was spawned.
+        silent_beats: Heartbeats in a row without a word from the worker.
+        client: The client that the worker runs, ``"raw"`` or ``"sync"``, once it is ready.
+    """
+
+    def __init__(self, generation: int, owner: LaneOwner, config: PoolConfig, reactor: Any) -> None:
+        self.generation = generation
+        self.process: WorkerProcess | None = None
+        self.pipe = WorkerPipe(self)
+        self.silent_beats = 0
+        self.client = ""
+        self._owner = owner
+        self._config = config
+        self._reactor = reactor
+        self._queue: deque[Operation] = deque()
+        self._in_flight: dict[int, Operation] = {}
+        self._in_flight_bytes = 0
+        self._known_keyspaces: set[int] = set()
+        self._unacknowledged = 0
+        self._flush_due = False
+        self._lost = False
+
+    @property
+    def load(self) -> int:
+        """Operations queued and in flight."""
+        return len(self._queue) + len(self._in_flight)
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the worker, None before it was spawned and after it ended."""
+        return self.process.pid if self.process is not None else None
+
+    def submit(self, operation: Operation) -> None:
+        """Queue an operation. Nothing is delivered or written before the turn ends."""
+        self._queue.append(operation)
+        if not self._flush_due and (
+            not self._unacknowledged or len(self._queue) == self._config.batch_max_ops
+        ):
+            self._flush_due = True
+            self._reactor.callLater(0, self._flush)
+
+    def box_received(self, kind: bytes, box: Mapping[bytes, bytes]) -> None:
+        """A box of our own arrived from the worker."""
+        self.silent_beats = 0
+        try:
+            acknowledged = int(box.get(ACK, b"0"))
+            payload = wire.decode(payload_of(box)) if kind != ACK else None
+        except ValueError as error:
+            self._owner.lane_spoke_nonsense(self, f"unreadable box: {error}")
+            return
+        self._unacknowledged -= acknowledged
+        if kind == RESULTS:
+            self._results_received(payload)
+        elif kind == LOG:
+            self._owner.worker_logged(self, *payload)
+        elif kind != ACK:
+            self._owner.lane_spoke_nonsense(self, f"unknown box {kind!r}")
+            return
+        if self._queue and not self._unacknowledged and not self._flush_due:
+            self._flush()
+
+    def _results_received(self, answers: list[Any]) -> None:
+        # Callbacks submit more operations: they leave together when all have run.
+        flush_was_due, self._flush_due = self._flush_due, True
+        in_flight = self._in_flight
+        for answer in answers:
+            operation = in_flight.pop(answer[0], None)
+            if operation is None:
+                continue
+            self._in_flight_bytes -= operation.size
+            self._owner.operation_left(operation)
+            if operation.settled:
+                continue
+            operation.settled = True
+            if len(answer) == 2:
+                operation.succeed(answer[1])
+            else:
+                operation.fail(error_from_data(answer[2]))
+        self._flush_due = flush_was_due
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if self._lost:
+            return
+        while self._queue and (
+            not self._unacknowledged or len(self._queue) >= self._config.batch_max_ops
+        ):
+            if not self._send_batch():
+                return
+
+    def _send_batch(self) -> bool:
+        """Send one batch; false if there was nothing that could be sent."""
+        config = self._config
+        now = self._reactor.seconds()
+        queue = self._queue
+        keyspaces: list[Any] = []
+        requests: list[Any] = []
+        room_ops = min(config.batch_max_ops, config.max_in_flight - len(self._in_flight))
+        batch_bytes = 0
+        while queue and len(requests) < room_ops:
+            operation = queue[0]
+            if operation.settled:
+                queue.popleft()
+                continue
+            size = operation.size
+            if requests and batch_bytes + size > config.batch_max_bytes:
+                break
+            if self._in_flight and self._in_flight_bytes + size > config.max_in_flight_bytes:
+                break
+            queue.popleft()
+            batch_bytes += size
+            self._in_flight_bytes += size
+            self._in_flight[operation.id] = operation
+            operation.sent = True
+            requests.append(self._request(operation, now, keyspaces))
+        if not requests:
+            return False
+        self._unacknowledged += 1
+        assert self.process is not None
+        self.process.write(encode_box(BATCH, wire.encode((keyspaces, requests))))
+        return True
+
+    def _request(self, operation: Operation, now: float, keyspaces: list[Any]) -> tuple[Any, ...]:
+        keyspace = operation.keyspace
+        if keyspace.id not in self._known_keyspaces:
+            self._known_keyspaces.add(keyspace.id)
+            keyspaces.append(keyspace.introduction)
+        deadline = operation.deadline
+        timeout = max(1, int((deadline - now) * 1000)) if deadline is not None else 0
+        head = (operation.id, operation.kind.code, keyspace.id, operation.key, timeout)
+        if operation.options is not None:
+            return (*head, operation.value, operation.flags, operation.options)
+        if operation.value is not None:
+            return (*head, operation.value, operation.flags)
+        return head
+
+    def expire(self, now: float) -> None:
+        """End the operations whose deadline has passed."""
+        for operation in self._queue:
+            if not operation.settled and _passed(operation.deadline, now):
+                operation.settled = True
+                self._owner.operation_left(operation)
+                operation.fail(timed_out(operation, sent=False))
+        guard = now - GUARD_DELAY
+        for operation in list(self._in_flight.values()):
+            if not operation.settled and _passed(operation.deadline, guard):
+                # The slot stays busy until the worker answers: its bytes may be at the server.
+                operation.settled = True
+                operation.fail(timed_out(operation, sent=True))
+
+    def lost(self, exit: Exit) -> tuple[list[Operation], list[tuple[Operation, Exception]]]:
+        """The worker has ended.
+
+        Returns:
+            The operations to submit again, in their order, and those that failed, each with
+            its error. None of them counts on this lane any more.
+        """
+        self._lost = True
+        again: list[Operation] = []
+        failed: list[tuple[Operation, Exception]] = []
+        for operation in self._in_flight.values():
+            self._owner.operation_left(operation)
+            if operation.settled:
+                continue
+            if operation.kind.repeatable and not operation.resent:
+                operation.resent = True
+                again.append(operation)
+            else:
+                operation.settled = True
+                failed.append((operation, _worker_lost(operation, exit)))
+        for operation in self._queue:
+            if not operation.settled:
+                self._owner.operation_left(operation)
+                again.append(operation)
+        self._in_flight.clear()
+        self._queue.clear()
+        self._in_flight_bytes = 0
+        for operation in again:
+            operation.sent = False
+        again.sort(key=lambda operation: operation.id)
+        return again, failed
+
+
+def _passed(deadline: float | None, now: float) -> bool:
+    return deadline is not None and deadline <= now
+
+
+def timed_out(operation: Operation, *, sent: bool) -> Exception:
+    """The exception for an operation whose deadline has passed on this side of the pipe."""
+    where = "waiting for the worker's answer" if sent else "before it was sent to a worker"
+    message = f"{operation.kind.name} timed out {where}"
+    if sent and not operation.kind.repeatable:
+        return AmbiguousTimeoutException(message)
+    return UnAmbiguousTimeoutException(message)
+
+
+def _worker_lost(operation: Operation, exit: Exit) -> WorkerLost:
+    return WorkerLost(
+        ambiguous=not operation.kind.repeatable,
+        operation=operation.kind.name,
+        key=operation.key,
+        exit_code=exit.code,
+        signal=exit.signal,
+        stderr=exit.stderr,
+    )

@@ -1,0 +1,355 @@
+"""What the workers of a pool are to be connected to: clusters and their buckets.
+
+Each (worker, cluster) and each (worker, bucket) has a state of its own, so that one server's
+fault stops neither other clusters nor a worker. A new worker gets all of it replayed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+from couchbase.exceptions import (
+    AuthenticationException,
+    BucketNotFoundException,
+    InvalidArgumentException,
+)
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.python.failure import Failure
+
+from txcouchbase.amp.commands import CloseBucket, CloseCluster, OpenBucket, OpenCluster
+from txcouchbase.amp.errors import decode_error
+from txcouchbase.amp.wire import ClusterSettings
+from txcouchbase.workers.operation import Operation
+
+if TYPE_CHECKING:
+    from twisted.internet.base import DelayedCall
+
+    from txcouchbase.workers.lane import Lane
+
+__all__ = ["BucketSession", "ClusterSession", "Keyspace", "SessionOwner", "Target"]
+
+_DEFINITE = (AuthenticationException, BucketNotFoundException, InvalidArgumentException)
+"""Refusals that another attempt would meet again: not retried before somebody asks."""
+
+_RETRY_FIRST, _RETRY_LONGEST = 0.25, 10.0
+"""Delays between attempts to connect (seconds)."""
+
+_numbers = itertools.count(1)
+
+
+class SessionOwner(Protocol):
+    """What a session needs of its pool."""
+
+    def ready_lanes(self) -> list[Lane]:
+        """The lanes whose worker is ready."""
+
+    def now(self) -> float:
+        """The reactor's clock (seconds)."""
+
+    def later(self, delay: float, function: Any, *args: Any) -> DelayedCall:
+        """Call a function after so many seconds, unless the pool ends before."""
+
+    def dispatch_waiting(self, operations: deque[Operation]) -> None:
+        """Send what waited for a connection."""
+
+    def fail_waiting(self, operations: deque[Operation], error: Exception) -> None:
+        """Fail what waited for a connection."""
+
+    def order_number(self, place: tuple[str, str, str, str]) -> int:
+        """The number under which this keyspace's keys are ordered, the same for all clusters
+        with this connection string."""
+
+
+class Keyspace:
+    """A collection, or a whole cluster, as operations name it on the pipe.
+
+    Attributes:
+        id: The number of this keyspace.
+        order: The number under which its keys are ordered.
+        cluster: The session of its cluster.
+        target: What has to be connected before an operation can be sent.
+        introduction: What tells a worker of it.
+    """
+
+    __slots__ = ("cluster", "id", "introduction", "order", "target")
+
+    def __init__(self, target: Target, cluster: ClusterSession, *place: str) -> None:
+        self.id = next(_numbers)
+        self.cluster = cluster
+        self.target = target
+        bucket, scope, collection = place or ("", "", "")
+        self.order = cluster.order_number(bucket, scope, collection)
+        self.introduction = (self.id, self.order, cluster.id, bucket, scope, collection)
+
+
+class Target:
+    """Something that every worker connects to.
+
+    Attributes:
+        lanes: Those whose worker is connected.
+        waiting: Operations that wait for the first of them, in their order.
+        ever_connected: Whether a worker has ever been connected.
+    """
+
+    def __init__(self, owner: SessionOwner) -> None:
+        self._owner = owner
+        self._attempts: set[Lane] = set()
+        self._retries: dict[Lane, DelayedCall] = {}
+        self._waiters: list[Deferred[None]] = []
+        self._failures = 0
+        self._failed_at = 0.0
+        self._asked: DelayedCall | None = None
+        self.lanes: list[Lane] = []
+        self.waiting: deque[Operation] = deque()
+        self.ever_connected = False
+        self.closed = False
+
+    def when_connected(self) -> Deferred[None]:
+        """Fires when a worker is connected, or fails with the reason when none can be."""
+        waiter: Deferred[None] = Deferred(self._forget_waiter)
+        self._waiters.append(waiter)
+        if self.lanes:
+            self._owner.later(0, self._release_waiters)
+        else:
+            self.ask()
+        return waiter
+
+    def when_next_connected(self) -> Deferred[None]:
+        """Fires when one more worker is connected, or fails as `when_connected` does."""
+        waiter: Deferred[None] = Deferred(self._forget_waiter)
+        self._waiters.append(waiter)
+        self.ask()
+        return waiter
+
+    def _forget_waiter(self, waiter: Deferred[None]) -> None:
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
+
+    def ask(self) -> None:
+        """Somebody needs the connection: try again if nobody is trying."""
+        if self.lanes or self._attempts or self._retries or self._asked is not None:
+            return
+        delay = 0.0
+        if self._failures:
+            delay = max(0.0, self._failed_at + self._delay() - self._owner.now())
+        self._asked = self._owner.later(delay, self._start_asked)
+
+    def _start_asked(self) -> None:
+        self._asked = None
+        for lane in self._owner.ready_lanes():
+            self.start_on(lane)
+
+    def start_on(self, lane: Lane) -> None:
+        """Connect the worker of a lane, unless it is connected or connecting."""
+        self._retries.pop(lane, None)
+        if lane in self._attempts or lane in self.lanes or self.closed:
+            return
+        self._attempts.add(lane)
+        attempt = self._open(lane)
+        attempt.addCallbacks(
+            self._answered, self._interrupted, callbackArgs=(lane,), errbackArgs=(lane,)
+        )
+
+    def _open(self, lane: Lane) -> Deferred[dict[str, bytes]]:
+        raise NotImplementedError
+
+    def _answered(self, response: dict[str, bytes], lane: Lane) -> None:
+        if lane not in self._attempts:
+            return
+        self._attempts.remove(lane)
+        if response["error"]:
+            self._refused(lane, decode_error(response["error"]))
+            return
+        self._failures = 0
+        self.lanes.append(lane)
+        self.ever_connected = True
+        self._connected(lane)
+        self._release_waiters()
+        waiting, self.waiting = self.waiting, deque()
+        self._owner.dispatch_waiting(waiting)
+
+    def _interrupted(self, failure: Failure, lane: Lane) -> None:
+        # The worker has ended: its successor gets everything replayed.
+        self._attempts.discard(lane)
+
+    def _connected(self, lane: Lane) -> None:
+        """More to do once a lane is connected."""
+
+    def _refused(self, lane: Lane, error: Exception) -> None:
+        self._failures += 1
+        self._failed_at = self._owner.now()
+        definite = isinstance(error, _DEFINITE)
+        if not definite and not self.closed:
+            self._retries[lane] = self._owner.later(self._delay(), self.start_on, lane)
+        if definite or not (self.lanes or self._attempts):
+            self.fail(error)
+
+    def _delay(self) -> float:
+        return min(_RETRY_FIRST * 2.0 ** min(self._failures - 1, 16), _RETRY_LONGEST)
+
+    def _release_waiters(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.callback(None)
+
+    def fail(self, error: Exception) -> None:
+        """Nobody can be connected now: fail whoever waits."""
+        waiters, self._waiters = self._waiters, []
+        waiting, self.waiting = self.waiting, deque()
+        for waiter in waiters:
+            waiter.errback(error)
+        self._owner.fail_waiting(waiting, error)
+
+    def lane_lost(self, lane: Lane) -> None:
+        """The worker of a lane has ended."""
+        self._attempts.discard(lane)
+        retry = self._retries.pop(lane, None)
+        if retry is not None and retry.active():
+            retry.cancel()
+        if lane in self.lanes:
+            self.lanes.remove(lane)
+
+    def close(self, error: Exception) -> None:
+        """Take no more operations; fail those that wait for a connection."""
+        self.closed = True
+        for call in (*self._retries.values(), *([self._asked] if self._asked else [])):
+            if call.active():
+                call.cancel()
+        self._retries.clear()
+        self._asked = None
+        self._attempts.clear()
+        self.fail(error)
+
+
+class ClusterSession(Target):
+    """One cluster, as one facade uses it.
+
+    Attributes:
+        id: Its number on the pipe.
+        settings: How to connect to it.
+        buckets: Its open buckets, by name.
+        pending: Its operations that wait or are in flight.
+    """
+
+    def __init__(self, owner: SessionOwner, settings: ClusterSettings) -> None:
+        super().__init__(owner)
+        self.id = next(_numbers)
+        self.settings = settings
+        self.buckets: dict[str, BucketSession] = {}
+        self.pending = 0
+        self._idle_waiters: list[Deferred[None]] = []
+        self.keyspace = Keyspace(self, self)
+
+    def order_number(self, bucket: str, scope: str, collection: str) -> int:
+        """The number under which the keys of a keyspace are ordered."""
+        return self._owner.order_number((self.settings.connstr, bucket, scope, collection))
+
+    def bucket(self, name: str) -> BucketSession:
+        """The session of a bucket; it starts to connect when it is new."""
+        session = self.buckets.get(name)
+        if session is None:
+            session = self.buckets[name] = BucketSession(self._owner, self, name)
+            for lane in self.lanes:
+                session.start_on(lane)
+        return session
+
+    def _open(self, lane: Lane) -> Deferred[dict[str, bytes]]:
+        opened: Deferred[dict[str, bytes]] = lane.pipe.callRemote(
+            OpenCluster, cluster=self.id, settings=pickle.dumps(self.settings)
+        )
+        return opened
+
+    def _connected(self, lane: Lane) -> None:
+        for bucket in self.buckets.values():
+            bucket.start_on(lane)
+
+    def fail(self, error: Exception) -> None:
+        """Nobody can be connected now: fail whoever waits, for the buckets too."""
+        super().fail(error)
+        for bucket in self.buckets.values():
+            bucket.fail(error)
+
+    def lane_lost(self, lane: Lane) -> None:
+        """The worker of a lane has ended."""
+        super().lane_lost(lane)
+        for bucket in self.buckets.values():
+            bucket.lane_lost(lane)
+
+    def operation_left(self) -> None:
+        """One of its operations no longer counts."""
+        self.pending -= 1
+        if not self.pending and self._idle_waiters:
+            self._owner.later(0, self._release_idle_waiters)
+
+    def when_idle(self) -> Deferred[None]:
+        """Fires when it has no operation left, on a later turn."""
+        waiter: Deferred[None] = Deferred()
+        self._idle_waiters.append(waiter)
+        self._owner.later(0, self._release_idle_waiters)
+        return waiter
+
+    def _release_idle_waiters(self) -> None:
+        if not self.pending:
+            waiters, self._idle_waiters = self._idle_waiters, []
+            for waiter in waiters:
+                waiter.callback(None)
+
+    def disconnect(self) -> Deferred[Any]:
+        """Tell the workers to disconnect; fires when they have."""
+        told = [lane.pipe.callRemote(CloseCluster, cluster=self.id) for lane in self.lanes]
+        self.lanes.clear()
+        return DeferredList(told, consumeErrors=True)
+
+    def close(self, error: Exception) -> None:
+        """Take no more operations; fail those that wait for a connection."""
+        super().close(error)
+        for bucket in self.buckets.values():
+            bucket.close(error)
+
+
+class BucketSession(Target):
+    """One bucket of a cluster."""
+
+    def __init__(self, owner: SessionOwner, cluster: ClusterSession, name: str) -> None:
+        super().__init__(owner)
+        self.cluster = cluster
+        self.name = name
+        self._keyspaces: dict[tuple[str, str], Keyspace] = {}
+
+    def keyspace(self, scope: str, collection: str) -> Keyspace:
+        """The keyspace of a collection."""
+        keyspace = self._keyspaces.get((scope, collection))
+        if keyspace is None:
+            keyspace = Keyspace(self, self.cluster, self.name, scope, collection)
+            self._keyspaces[scope, collection] = keyspace
+        return keyspace
+
+    def ask(self) -> None:
+        """Somebody needs the bucket: try again, at the cluster first if that is what lacks."""
+        if self.cluster.lanes:
+            super().ask()
+        else:
+            self.cluster.ask()
+
+    def start_on(self, lane: Lane) -> None:
+        """Open the bucket on a lane once its cluster is connected there."""
+        if lane in self.cluster.lanes:
+            super().start_on(lane)
+
+    def _open(self, lane: Lane) -> Deferred[dict[str, bytes]]:
+        opened: Deferred[dict[str, bytes]] = lane.pipe.callRemote(
+            OpenBucket, cluster=self.cluster.id, bucket=self.name
+        )
+        return opened
+
+    def disconnect(self) -> Deferred[Any]:
+        """Tell the workers to close the bucket; fires when they have."""
+        told = [
+            lane.pipe.callRemote(CloseBucket, cluster=self.cluster.id, bucket=self.name)
+            for lane in self.lanes
+        ]
+        self.lanes.clear()
+        return DeferredList(told, consumeErrors=True)

@@ -1,0 +1,224 @@
+"""`SyncClient`: the SDK's public, blocking API. Every method runs in a thread."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from couchbase.bucket import Bucket
+from couchbase.cluster import Cluster
+from couchbase.collection import Collection
+from couchbase.diagnostics import ClusterState, ServiceType
+from couchbase.durability import (
+    ClientDurability,
+    DurabilityLevel,
+    PersistTo,
+    ReplicateTo,
+    ServerDurability,
+)
+from couchbase.options import (
+    ClusterOptions,
+    DeltaValue,
+    PingOptions,
+    SignedInt64,
+    WaitUntilReadyOptions,
+)
+from couchbase.subdocument import StoreSemantics, SubDocOp
+from couchbase.transcoder import Transcoder
+
+if TYPE_CHECKING:
+    from txcouchbase.amp.wire import ClusterSettings
+    from txcouchbase.workers.executor import Task
+
+__all__ = ["SyncClient"]
+
+_THIRTY_DAYS = 30 * 24 * 60 * 60
+_NO_INITIAL = SignedInt64(-1)
+_WITHOUT_BRACKETS = (SubDocOp.ARRAY_PUSH_FIRST, SubDocOp.ARRAY_PUSH_LAST, SubDocOp.ARRAY_INSERT)
+
+
+class _Encoded(Transcoder):
+    """Hands on values that the application has encoded, with their flags."""
+
+    def __init__(self, flags: int = 0) -> None:
+        self._flags = flags
+
+    def encode_value(self, value: bytes) -> tuple[bytes, int]:
+        """Any value here is encoded."""
+        return value, self._flags
+
+    def decode_value(self, value: bytes, flags: int) -> bytes:
+        """The application decodes."""
+        return value
+
+
+class SyncClient:
+    """A connected cluster of the SDK, with its open buckets.
+
+    Attributes:
+        cluster: The SDK's cluster.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._buckets: dict[str, Bucket] = {}
+        self._collections: dict[tuple[str, str, str], Collection] = {}
+
+    @classmethod
+    def connect(cls, pickled_settings: bytes) -> SyncClient:
+        """Connect, blocking for the SDK's `bootstrap_timeout` at most.
+
+        Args:
+            pickled_settings: A pickled `ClusterSettings`, from the application.
+
+        Raises:
+            CouchbaseException: As the SDK's constructor.
+        """
+        settings: ClusterSettings = pickle.loads(pickled_settings)
+        options = ClusterOptions(settings.authenticator, **settings.options)
+        return cls(Cluster(settings.connstr, options))
+
+    def close(self) -> None:
+        """Disconnect."""
+        self.cluster.close()
+
+    def open_bucket(self, name: str) -> None:
+        """Open a bucket.
+
+        Raises:
+            CouchbaseException: As the SDK's `Cluster.bucket`.
+        """
+        self._buckets[name] = self.cluster.bucket(name)
+
+    def close_bucket(self, name: str) -> None:
+        """Close a bucket."""
+        bucket = self._buckets.pop(name, None)
+        for place in [place for place in self._collections if place[0] == name]:
+            del self._collections[place]
+        if bucket is not None:
+            bucket.close()
+
+    def run(self, task: Task) -> dict[str, Any]:
+        """Run an operation.
+
+        Returns:
+            The map that the SDK's binding made of the answer.
+
+        Raises:
+            CouchbaseException: As the SDK's method.
+        """
+        place = task.place
+        if task.kind.name in _CLUSTER_OPERATIONS:
+            return _CLUSTER_OPERATIONS[task.kind.name](self, task)
+        path = (place.bucket, place.scope, place.collection)
+        collection = self._collections.get(path)
+        if collection is None:
+            scope = self._buckets[place.bucket].scope(place.scope)
+            collection = self._collections[path] = scope.collection(place.collection)
+        return _run_key_value(collection, task)
+
+    def _ping(self, task: Task) -> dict[str, Any]:
+        options = _duration(task)
+        wire = dict(task.options or {})
+        if "service_types" in wire:
+            wire["service_types"] = [ServiceType(name) for name in wire["service_types"]]
+        target: Any = self._buckets[task.place.bucket] if task.place.bucket else self.cluster
+        result = target.ping(PingOptions(**wire, **options))
+        return dict(result._orig.raw_result)
+
+    def _wait_until_ready(self, task: Task) -> dict[str, Any]:
+        wire = dict(task.options or {})
+        options: dict[str, Any] = {}
+        if "desired_state" in wire:
+            options["desired_state"] = ClusterState(wire["desired_state"])
+        if "service_types" in wire:
+            options["service_types"] = [ServiceType(name) for name in wire["service_types"]]
+        timeout = timedelta(milliseconds=task.remaining())
+        self.cluster.wait_until_ready(timeout, WaitUntilReadyOptions(**options))
+        return {}
+
+
+_CLUSTER_OPERATIONS: dict[str, Callable[[SyncClient, Task], dict[str, Any]]] = {
+    "ping": SyncClient._ping,
+    "wait_until_ready": SyncClient._wait_until_ready,
+}
+
+
+def _duration(task: Task) -> dict[str, Any]:
+    timeout = task.remaining()
+    return {"timeout": timedelta(milliseconds=timeout)} if timeout else {}
+
+
+def _expiry(value: int) -> timedelta:
+    # From thirty days on the value on the wire is a point in time.
+    return timedelta(seconds=value if value < _THIRTY_DAYS else value - int(time.time()))
+
+
+_CONVERSIONS: dict[str, Callable[[Any], tuple[str, Any]]] = {
+    "expiry": lambda value: ("expiry", _expiry(value)),
+    "lock_time": lambda value: ("lock_time", timedelta(seconds=value)),
+    "durability_level": lambda value: (
+        "durability",
+        ServerDurability(DurabilityLevel(value)),
+    ),
+    "projections": lambda value: ("project", value),
+    "delta": lambda value: ("delta", DeltaValue(value)),
+    "initial_value": lambda value: ("initial", SignedInt64(value)),
+    "store_semantics": lambda value: (
+        {
+            StoreSemantics.INSERT: "insert_doc",
+            StoreSemantics.UPSERT: "upsert_doc",
+            StoreSemantics.REPLACE: "replace_doc",
+        }[StoreSemantics(value)],
+        True,
+    ),
+}
+
+
+def _run_key_value(collection: Collection, task: Task) -> dict[str, Any]:
+    name = task.kind.name
+    wire = dict(task.options or {})
+    options: dict[str, Any] = _duration(task)
+    specs = wire.pop("specs", None)
+    if "persist_to" in wire:
+        options["durability"] = ClientDurability(
+            ReplicateTo(wire.pop("replicate_to")), PersistTo(wire.pop("persist_to"))
+        )
+    for option, value in wire.items():
+        convert = _CONVERSIONS.get(option)
+        option, value = convert(value) if convert is not None else (option, value)
+        options[option] = value
+    arguments: list[Any] = [task.key]
+    target: Any = collection
+    if name in ("append", "prepend", "increment", "decrement"):
+        target = collection.binary()
+        if name in ("append", "prepend"):
+            arguments.append(task.value)
+        elif "initial" not in options:
+            options["initial"] = _NO_INITIAL
+    elif task.value is not None:
+        arguments.append(task.value)
+        options["transcoder"] = _Encoded(task.flags)
+    elif name in ("get_and_lock", "get_and_touch", "touch", "unlock"):
+        first = {"get_and_lock": "lock_time", "unlock": "cas"}.get(name, "expiry")
+        arguments.append(options.pop(first))
+    elif name == "lookup_in":
+        arguments.append([(SubDocOp(code), path, xattr) for code, path, xattr in specs])
+    elif name == "mutate_in":
+        arguments.append([_mutation_spec(*spec) for spec in specs])
+        options["transcoder"] = _Encoded()
+    result = getattr(target, name)(*arguments, **options)
+    return dict(result._orig.raw_result) if result is not None else {}
+
+
+def _mutation_spec(code: int, *rest: Any) -> tuple[Any, ...]:
+    operation = SubDocOp(code)
+    if operation in _WITHOUT_BRACKETS and len(rest) == 5:
+        # The SDK encodes these lists by itself, without their brackets.
+        *head, value = rest
+        return (operation, *head, json.loads(b"[" + value + b"]"))
+    return (operation, *rest)
