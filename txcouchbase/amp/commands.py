@@ -6,6 +6,8 @@ went well, else an exception as `txcouchbase.amp.errors` encodes it.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from twisted.protocols import amp
 
 from txcouchbase.amp.framing import LongBytes
@@ -20,7 +22,9 @@ __all__ = [
     "Stop",
 ]
 
-_ERROR = [(b"error", LongBytes())]
+Arguments = list[tuple[bytes, amp.Argument]]
+
+_ERROR: Arguments = [(b"error", LongBytes())]
 
 
 class Configure(amp.Command):
@@ -29,47 +33,47 @@ class Configure(amp.Command):
     `settings` and `about` are msgpack maps: `txcouchbase.workers.child` says what is in them.
     """
 
-    arguments = [(b"settings", LongBytes())]
-    response = [(b"about", LongBytes()), *_ERROR]
+    arguments: ClassVar[Arguments] = [(b"settings", LongBytes())]
+    response: ClassVar[Arguments] = [(b"about", LongBytes()), *_ERROR]
 
 
 class OpenCluster(amp.Command):
     """Connect to a cluster; `settings` is a pickled `ClusterSettings`."""
 
-    arguments = [(b"cluster", amp.Integer()), (b"settings", LongBytes())]
-    response = _ERROR
+    arguments: ClassVar[Arguments] = [(b"cluster", amp.Integer()), (b"settings", LongBytes())]
+    response: ClassVar[Arguments] = _ERROR
 
 
 class CloseCluster(amp.Command):
     """Disconnect from a cluster."""
 
-    arguments = [(b"cluster", amp.Integer())]
-    response = _ERROR
+    arguments: ClassVar[Arguments] = [(b"cluster", amp.Integer())]
+    response: ClassVar[Arguments] = _ERROR
 
 
 class OpenBucket(amp.Command):
     """Open a bucket of a connected cluster."""
 
-    arguments = [(b"cluster", amp.Integer()), (b"bucket", amp.Unicode())]
-    response = _ERROR
+    arguments: ClassVar[Arguments] = [(b"cluster", amp.Integer()), (b"bucket", amp.Unicode())]
+    response: ClassVar[Arguments] = _ERROR
 
 
 class CloseBucket(amp.Command):
     """Close a bucket of a connected cluster."""
 
-    arguments = [(b"cluster", amp.Integer()), (b"bucket", amp.Unicode())]
-    response = _ERROR
+    arguments: ClassVar[Arguments] = [(b"cluster", amp.Integer()), (b"bucket", amp.Unicode())]
+    response: ClassVar[Arguments] = _ERROR
 
 
 class Heartbeat(amp.Command):
     """Ask for a sign of life; answered from the worker's reactor thread."""
 
-    arguments: list[tuple[bytes, amp.Argument]] = []
-    response: list[tuple[bytes, amp.Argument]] = []
+    arguments: ClassVar[Arguments] = []
+    response: ClassVar[Arguments] = []
 
 
 class Stop(amp.Command):
     """Close all connections and end the process."""
 
-    arguments: list[tuple[bytes, amp.Argument]] = []
-    response: list[tuple[bytes, amp.Argument]] = []
+    arguments: ClassVar[Arguments] = []
+    response: ClassVar[Arguments] = []

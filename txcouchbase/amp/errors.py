@@ -142,13 +142,20 @@ def _sdk_error(found: type[CouchbaseException], data: dict[str, Any]) -> Couchba
     base = None
     if "base" in data:
         fields = context._get_base() if context is not None else _restored(data["base_context"])
-        base = CoreError(*data["base"], fields)
-    details: dict[str, Any] = {"base": base, "message": data["message"], "context": context}
-    if data["code"] is not None:
-        details["error_code"] = data["code"]
-    if "cause" in data:
-        details["exc_info"] = {"inner_cause": error_from_data(data["cause"])}
-    return found(**details)
+        code, category, text = data["base"]
+        base = CoreError(code, category, text, fields)
+    info = {"inner_cause": error_from_data(data["cause"])} if "cause" in data else None
+    # The base class's constructor, since those of the classes differ and only pass on to it.
+    error = found.__new__(found)
+    CouchbaseException.__init__(
+        error,
+        base=base,
+        message=data["message"],
+        context=context,
+        error_code=data["code"],
+        exc_info=info,
+    )
+    return error
 
 
 def encode_error(error: BaseException) -> bytes:

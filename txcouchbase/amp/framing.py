@@ -49,7 +49,7 @@ def encode_box(kind: bytes, payload: bytes, acknowledged: int = 0) -> bytes:
         payload: What it carries; any length.
         acknowledged: How many boxes it acknowledges.
     """
-    parts = [b"\x00\x01+\x00\x01", kind]
+    parts: list[bytes | memoryview] = [b"\x00\x01+\x00\x01", kind]
     if acknowledged:
         count = b"%d" % acknowledged
         parts += (b"\x00\x01a", pack("!H", len(count)), count)
@@ -79,6 +79,9 @@ def payload_of(box: Mapping[bytes, bytes]) -> bytes:
 
 class LongBytes(amp.Argument):
     """Bytes of any length as an argument of an ordinary AMP command."""
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def toBox(self, name: bytes, strings: amp.AmpBox, objects: dict[str, Any], proto: Any) -> None:
         """Split the value over the keys ``name``, ``name.1``, ``name.2``, ..."""

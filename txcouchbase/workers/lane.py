@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from couchbase.exceptions import AmbiguousTimeoutException, UnAmbiguousTimeoutException
+from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 
 from txcouchbase.amp import wire
@@ -47,12 +48,17 @@ class LaneOwner:
         raise NotImplementedError
 
 
-class WorkerPipe(amp.AMP):  # type: ignore[misc]
+class WorkerPipe(amp.AMP):
     """The pool's end of the pipe: our own boxes go to the lane, the others to AMP."""
 
     def __init__(self, lane: Lane) -> None:
         super().__init__()
         self._lane = lane
+
+    def call(self, command: type[amp.Command], **arguments: Any) -> Deferred[dict[str, Any]]:
+        """Send an ordinary command; errbacks if the worker ends before it answers."""
+        answer: Deferred[dict[str, Any]] = self.callRemote(command, **arguments)
+        return answer
 
     def ampBoxReceived(self, box: amp.AmpBox) -> None:
         """One box from the worker."""
@@ -114,7 +120,7 @@ class Lane:
         self.silent_beats = 0
         try:
             acknowledged = int(box.get(ACK, b"0"))
-            payload = wire.decode(payload_of(box)) if kind != ACK else None
+            payload: Any = wire.decode(payload_of(box)) if kind != ACK else None
         except ValueError as error:
             self._owner.lane_spoke_nonsense(self, f"unreadable box: {error}")
             return

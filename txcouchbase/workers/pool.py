@@ -281,7 +281,8 @@ class WorkerPool(LaneOwner):
 
     def now(self) -> float:
         """The reactor's clock (seconds)."""
-        return self._reactor.seconds()
+        now: float = self._reactor.seconds()
+        return now
 
     def later(self, delay: float, function: Callable[..., Any], *args: Any) -> DelayedCall:
         """Call a function after so many seconds, unless the pool ends before."""
@@ -290,7 +291,7 @@ class WorkerPool(LaneOwner):
             self._calls.discard(call)
             function(*args)
 
-        call = self._reactor.callLater(delay, run)
+        call: DelayedCall = self._reactor.callLater(delay, run)
         self._calls.add(call)
         return call
 
@@ -437,7 +438,7 @@ class WorkerPool(LaneOwner):
             lambda: self._carry_out(self._brain.start_overdue(generation)),
         )
         settings = {"client": self.config.client, "threads": self.config.worker_threads}
-        configured = lane.pipe.callRemote(Configure, settings=wire.encode(settings))
+        configured = lane.pipe.call(Configure, settings=wire.encode(settings))
         configured.addCallbacks(
             self._configured, lambda _: None, callbackArgs=(lane,)
         )  # an errback means that the worker has ended, which is handled as such
@@ -535,7 +536,7 @@ class WorkerPool(LaneOwner):
                 self._carry_out(self._brain.silent(lane.generation))
                 continue
             lane.silent_beats += 1
-            beat = lane.pipe.callRemote(Heartbeat)
+            beat = lane.pipe.call(Heartbeat)
             beat.addCallbacks(lambda _, lane=lane: setattr(lane, "silent_beats", 0), lambda _: None)
 
     # -- closing --------------------------------------------------------------------------
@@ -559,7 +560,7 @@ class WorkerPool(LaneOwner):
             session.close(self._refusal)
         kill_timeout = self.config.kill_timeout
         for lane in self._lanes.values():
-            lane.pipe.callRemote(Stop).addErrback(lambda _: None)  # it ended before it answered
+            lane.pipe.call(Stop).addErrback(lambda _: None)  # it ended before it answered
         yield self._until_gone(kill_timeout)
         for number in (signal.SIGTERM, signal.SIGKILL):
             for lane in self._lanes.values():

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ampoule.main import FROM_CHILD, TO_CHILD, AMPConnector, ProcessStarter
 from twisted.internet.error import ProcessExitedAlready
@@ -42,7 +42,7 @@ from txcouchbase.workers.bootstrap import main
 main(*sys.argv[2:])
 """
 
-PACKAGE_ROOT = str(Path(cast(str, txcouchbase.__file__)).resolve().parent.parent)
+PACKAGE_ROOT = str(Path(txcouchbase.__file__).resolve().parent.parent)
 """The folder that holds this package, for the workers to import the same."""
 
 
@@ -61,8 +61,10 @@ class Exit:
     stderr: str
 
 
-class WorkerProcess(AMPConnector):  # type: ignore[misc]
+class WorkerProcess(AMPConnector):
     """The process of one worker; a transport for its AMP protocol."""
+
+    transport: Any
 
     def __init__(self, lane: Lane, reactor: Any, on_exit: Callable[[Lane, Exit], None]) -> None:
         super().__init__(lane.pipe, name=lane.generation)
@@ -78,7 +80,8 @@ class WorkerProcess(AMPConnector):  # type: ignore[misc]
     @property
     def pid(self) -> int | None:
         """The process id while the process is there."""
-        return self.transport.pid if self.transport is not None else None
+        pid: int | None = self.transport.pid if self.transport is not None else None
+        return pid
 
     def connectionMade(self) -> None:
         """The process was spawned."""
@@ -110,14 +113,14 @@ class WorkerProcess(AMPConnector):  # type: ignore[misc]
 
     def processExited(self, reason: Failure) -> None:
         """The process ended; its pipes may still be open."""
-        self._exit = Exit(reason.value.exitCode, reason.value.signal, "")
+        self._exit = _exit_of(reason)
         if not self._told:
             self._lagging = self._reactor.callLater(_PIPES_MAY_LAG, self._tell)
 
     def processEnded(self, reason: Failure) -> None:
         """The process ended and its pipes are closed."""
         if self._exit is None:
-            self._exit = Exit(reason.value.exitCode, reason.value.signal, "")
+            self._exit = _exit_of(reason)
         self._tell()
 
     def _tell(self) -> None:
@@ -143,7 +146,12 @@ class WorkerProcess(AMPConnector):  # type: ignore[misc]
             pass
 
 
-class WorkerStarter(ProcessStarter):  # type: ignore[misc]
+def _exit_of(reason: Failure) -> Exit:
+    status: Any = reason.value
+    return Exit(status.exitCode, status.signal, "")
+
+
+class WorkerStarter(ProcessStarter):
     """Ampoule's starter with an injected reactor and an explicit environment."""
 
     def __init__(self, reactor: Any) -> None:

@@ -257,10 +257,7 @@ class ClusterSession(Target):
         return session
 
     def _open(self, lane: Lane) -> Deferred[dict[str, bytes]]:
-        opened: Deferred[dict[str, bytes]] = lane.pipe.callRemote(
-            OpenCluster, cluster=self.id, settings=pickle.dumps(self.settings)
-        )
-        return opened
+        return lane.pipe.call(OpenCluster, cluster=self.id, settings=pickle.dumps(self.settings))
 
     def _connected(self, lane: Lane) -> None:
         for bucket in self.buckets.values():
@@ -299,7 +296,7 @@ class ClusterSession(Target):
 
     def disconnect(self) -> Deferred[Any]:
         """Tell the workers to disconnect; fires when they have."""
-        told = [lane.pipe.callRemote(CloseCluster, cluster=self.id) for lane in self.lanes]
+        told = [lane.pipe.call(CloseCluster, cluster=self.id) for lane in self.lanes]
         self.lanes.clear()
         return DeferredList(told, consumeErrors=True)
 
@@ -340,15 +337,12 @@ class BucketSession(Target):
             super().start_on(lane)
 
     def _open(self, lane: Lane) -> Deferred[dict[str, bytes]]:
-        opened: Deferred[dict[str, bytes]] = lane.pipe.callRemote(
-            OpenBucket, cluster=self.cluster.id, bucket=self.name
-        )
-        return opened
+        return lane.pipe.call(OpenBucket, cluster=self.cluster.id, bucket=self.name)
 
     def disconnect(self) -> Deferred[Any]:
         """Tell the workers to close the bucket; fires when they have."""
         told = [
-            lane.pipe.callRemote(CloseBucket, cluster=self.cluster.id, bucket=self.name)
+            lane.pipe.call(CloseBucket, cluster=self.cluster.id, bucket=self.name)
             for lane in self.lanes
         ]
         self.lanes.clear()

@@ -1,0 +1,76 @@
+"""What the tests that talk to a server share."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import Any
+
+from couchbase.auth import PasswordAuthenticator
+from couchbase.options import ClusterOptions
+from twisted.internet import reactor
+from twisted.internet.defer import inlineCallbacks
+from twisted.trial.unittest import TestCase
+
+from txcouchbase.cluster import TxBucket, TxCluster
+from txcouchbase.collection import TxCollection
+from txcouchbase.testing import EmbeddedNode
+from txcouchbase.workers import PoolConfig, WorkerPool
+
+
+class ServerTestCase(TestCase):
+    """A test with a server: the embedded node, or the one of ``COUCHBASE_CONNSTR``.
+
+    Attributes:
+        node: The embedded node, None where a real server is used.
+        connstr: Where the server is.
+        bucket_name: A bucket of it.
+    """
+
+    timeout = 60
+    node: EmbeddedNode | None = None
+
+    @inlineCallbacks
+    def setUp(self) -> Any:
+        """Start the node, unless a real server is to be used."""
+        self.connstr = os.environ.get("COUCHBASE_CONNSTR", "")
+        self.username = os.environ.get("COUCHBASE_USERNAME", "Administrator")
+        self.password = os.environ.get("COUCHBASE_PASSWORD", "password")
+        self.bucket_name = os.environ.get("COUCHBASE_BUCKET", "default")
+        self._prefix = uuid.uuid4().hex[:8]
+        if not self.connstr:
+            self.node = EmbeddedNode(reactor=reactor)
+            yield self.node.start()
+            self.addCleanup(self.node.stop)
+            self.connstr = self.node.connstr
+
+    def key(self, name: str) -> str:
+        """A key that no other test uses."""
+        return f"{self._prefix}-{name}"
+
+    def options(self, **options: Any) -> ClusterOptions:
+        """The SDK's options with the credentials of the server."""
+        return ClusterOptions(PasswordAuthenticator(self.username, self.password), **options)
+
+    def cluster(
+        self,
+        pool: PoolConfig | WorkerPool | None = None,
+        connstr: str | None = None,
+        **options: Any,
+    ) -> TxCluster:
+        """A cluster that is closed after the test; by default it has one worker."""
+        cluster = TxCluster(
+            connstr or self.connstr,
+            self.options(**options),
+            pool=pool if pool is not None else PoolConfig(min_workers=1, max_workers=1),
+        )
+        self.addCleanup(cluster.close)
+        return cluster
+
+    def bucket(self, pool: PoolConfig | WorkerPool | None = None) -> TxBucket:
+        """The bucket, with a cluster of its own."""
+        return self.cluster(pool).bucket(self.bucket_name)
+
+    def collection(self, pool: PoolConfig | WorkerPool | None = None) -> TxCollection:
+        """The default collection, with a cluster of its own."""
+        return self.bucket(pool).default_collection()
