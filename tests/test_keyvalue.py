@@ -40,6 +40,9 @@ MINUTE = timedelta(minutes=1)
 Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 
+CONTEXT_FIELDS = ("status_code", "retry_reasons", "first_error_path", "first_error_index")
+
+
 def call(method: str, *args: Any, **kwargs: Any) -> Call:
     return method, args, kwargs
 
@@ -53,8 +56,7 @@ def outcome_of(result: Any) -> tuple[Any, ...]:
             result.message,
             result.error_code,
             type(context),
-            getattr(context, "status_code", None),
-            getattr(context, "first_error_index", None),
+            *(context._get_base().get(field) for field in CONTEXT_FIELDS),
         )
     if isinstance(result, BaseException):
         return (type(result), str(result))
@@ -83,6 +85,7 @@ def outcome_of(result: Any) -> tuple[Any, ...]:
 DOCUMENT = {"name": "Zoë", "tags": ["a", "b"], "n": 1, "deep": {"er": [1, {"x": None}]}}
 BIG = "x" * (20 * 1024 * 1024 - 1000)
 
+# Keys get a prefix of twelve bytes: 238 more make 250, the most that a server takes.
 CONTRACT: dict[str, list[Call]] = {
     "documents": [
         call("get", "d"),
@@ -115,10 +118,10 @@ CONTRACT: dict[str, list[Call]] = {
     "keys": [
         call("upsert", "schlüssel-ключ-鍵", 1),
         call("get", "schlüssel-ключ-鍵"),
-        call("upsert", "k" * 241, 1),
-        call("get", "k" * 241),
-        call("upsert", "k" * 242, 1),
-        call("get", "k" * 242),
+        call("upsert", "k" * 238, 1),
+        call("get", "k" * 238),
+        call("upsert", "k" * 239, 1),
+        call("get", "k" * 239),
         call("get", ""),
         call("upsert", "", 1),
     ],
@@ -152,6 +155,9 @@ CONTRACT: dict[str, list[Call]] = {
         call("get", "o2", GetOptions(with_expiry=True)),
         call("upsert", "o", 1, expiry=60),
         call("upsert", "o", 1, timeout=5),
+        call("get", "o", nonsense=1),
+        call("upsert", "o", 1, cas=5),
+        call("remove", "o", expiry=MINUTE),
     ],
     "expiry": [
         call("upsert", "e", 1),
@@ -241,7 +247,6 @@ class ContractTests(ServerTestCase):
 
     timeout = 120
     client = "raw"
-    parts = tuple(CONTRACT)
 
     @inlineCallbacks
     def setUp(self) -> Any:
@@ -255,13 +260,13 @@ class ContractTests(ServerTestCase):
     @inlineCallbacks
     def check(self, part: str) -> Any:
         for index, (method, (key, *args), kwargs) in enumerate(CONTRACT[part]):
-            expected = yield self._outcome(
+            expected = yield self._called(
                 partial(deferToThread, self._method(self.theirs, method)),
                 self._named("sdk", key),
                 args,
                 kwargs,
             )
-            actual = yield self._outcome(
+            actual = yield self._called(
                 self._method(self.ours, method), self._named("our", key), args, kwargs
             )
             where = f"{part}, step {index}: {method} {key[:20]!r}"
@@ -285,7 +290,7 @@ class ContractTests(ServerTestCase):
         return getattr(collection, method)  # type: ignore[no-any-return]
 
     @inlineCallbacks
-    def _outcome(self, function: Any, key: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    def _called(self, function: Any, key: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         try:
             result = yield maybeDeferred(function, key, *args, **dict(kwargs))
         except Exception as error:
