@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,14 @@ from couchbase.diagnostics import ClusterState, ServiceType
 from couchbase.exceptions import InvalidArgumentException
 from couchbase.options import forward_args
 from couchbase.result import PingResult
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults, inlineCallbacks
 
 from txcouchbase.amp.operations import OPERATIONS
 from txcouchbase.binary_collection import BinaryCollection, TxBinaryCollection
 from txcouchbase.bucket import Bucket, TxBucket
 from txcouchbase.client import ClusterOperation, TxRawClientMixin, ping
 from txcouchbase.collection import Collection, TxCollection
+from txcouchbase.exceptions import WorkerLost
 from txcouchbase.scope import Scope, TxScope
 from txcouchbase.settings import FacadeSettings
 from txcouchbase.workers import PoolConfig, WorkerPool
@@ -109,9 +111,15 @@ class TxCluster(TxRawClientMixin):
         if isinstance(state, ClusterState):
             options["desired_state"] = state.value
         seconds = timeout.total_seconds()
-        ready = self.pool.when_connected(self._session, self.pool.config.min_workers)
+        ready = self._until_ready_in_each(options, seconds)
+        return self.pool.within(ready, seconds, "wait_until_ready")
 
-        def wait_in_each(lanes: list[Any]) -> Deferred[list[Any]]:
+    @inlineCallbacks
+    def _until_ready_in_each(
+        self, options: dict[str, Any], seconds: float
+    ) -> Generator[Deferred[Any], Any, None]:
+        while True:
+            lanes = yield self.pool.when_connected(self._session, self.pool.config.min_workers)
             waits = []
             for lane in lanes:
                 operation = ClusterOperation(
@@ -119,11 +127,13 @@ class TxCluster(TxRawClientMixin):
                 )
                 self.pool.submit(operation, lane)
                 waits.append(operation.deferred)
-            return gatherResults(waits, consumeErrors=True)
-
-        whole = self.pool.within(ready.addCallback(wait_in_each), seconds, "wait_until_ready")
-        done: Deferred[None] = whole.addCallback(lambda _: None)
-        return done
+            try:
+                yield gatherResults(waits, consumeErrors=True)
+                return
+            except FirstError as error:
+                if not error.subFailure.check(WorkerLost):
+                    error.subFailure.raiseException()
+                # Its successor has to be ready too.
 
     def close(self) -> Deferred[None]:
         """Disconnect all workers, and end them if the pool is this cluster's own. Idempotent.

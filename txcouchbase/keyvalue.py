@@ -68,8 +68,14 @@ class KeyValueOperation(Operation):
     def succeed(self, result: dict[str, Any]) -> None:
         """Fire the Deferred with the SDK's Result."""
         deferred, self.deferred = self.deferred, None
-        if deferred is not None:
-            deferred.callback(_RESULTS[self.kind.name](self, result))
+        if deferred is None:
+            return
+        try:
+            built = _RESULTS[self.kind.name](self, result)
+        except Exception as error:  # the caller has to hear of it, whatever it is
+            deferred.errback(error)
+        else:
+            deferred.callback(built)
 
     def fail(self, error: Exception) -> None:
         """Fire the Deferred with an exception."""

@@ -117,7 +117,14 @@ def error_to_data(error: BaseException) -> dict[str, Any]:
 
 
 def error_from_data(data: dict[str, Any]) -> Exception:
-    """The exception that `error_to_data` described."""
+    """The exception that `error_to_data` described; never raises."""
+    try:
+        return _rebuilt(data)
+    except Exception as error:  # a description that cannot be read still stands for an error
+        return RemoteError(str(data.get("class")), f"{data.get('message')} ({error})")
+
+
+def _rebuilt(data: dict[str, Any]) -> Exception:
     name: str = data["class"]
     if data.get("sdk"):
         found = getattr(sdk_exceptions, name, None)
@@ -139,7 +146,7 @@ def _sdk_error(found: type[CouchbaseException], data: dict[str, Any]) -> Couchba
     if "context" in data:
         context_class = getattr(sdk_exceptions, data["context_class"], ErrorContext)
         context = context_class(**_restored(data["context"]))
-    base = None
+    base: Any = None
     if "base" in data:
         fields = context._get_base() if context is not None else _restored(data["base_context"])
         code, category, text = data["base"]

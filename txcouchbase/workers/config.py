@@ -19,6 +19,9 @@ class PoolConfig:
     """How a pool of workers behaves. Every value is checked when the object is made.
 
     A value of the wrong type or out of range raises `ValueError`, which names the field.
+    This release keeps `min_workers` workers, starts no job workers and streams no rows: the
+    fields for growing (`max_workers`, `idle_timeout`), recycling, jobs and streams are checked
+    and have no effect yet.
 
     Attributes:
         min_workers: Worker processes that are always there (processes, at least 1).

@@ -238,15 +238,20 @@ class Lane:
             self._owner.operation_left(operation)
             if operation.settled:
                 continue
-            if operation.kind.repeatable and not operation.resent:
+            if operation.kind.repeatable and not operation.resent and not operation.pinned:
                 operation.resent = True
                 again.append(operation)
             else:
                 operation.settled = True
                 failed.append((operation, _worker_lost(operation, exit)))
         for operation in self._queue:
-            if not operation.settled:
-                self._owner.operation_left(operation)
+            if operation.settled:
+                continue
+            self._owner.operation_left(operation)
+            if operation.pinned:
+                operation.settled = True
+                failed.append((operation, _worker_lost(operation, exit)))
+            else:
                 again.append(operation)
         self._in_flight.clear()
         self._queue.clear()

@@ -27,6 +27,7 @@ class Operation:
         timeout: From the call to the answer (seconds), None if the caller named none.
         default_timeout: From the call to the answer (seconds) if the caller named none; for an
             operation that waits for the first connection it counts from then.
+        pinned: Whether it is meant for one worker, and has no sense on another.
         size: What it counts for against limits on bytes.
     """
 
@@ -40,6 +41,7 @@ class Operation:
         "keyspace",
         "kind",
         "options",
+        "pinned",
         "resent",
         "sent",
         "settled",
@@ -74,6 +76,7 @@ class Operation:
         self.settled = False
         self.sent = False
         self.resent = False
+        self.pinned = False
 
     def succeed(self, result: dict[str, Any]) -> None:
         """Deliver the map that the binding made."""

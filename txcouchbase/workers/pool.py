@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+import txcouchbase
 from txcouchbase.amp import wire
 from txcouchbase.amp.commands import Configure, Heartbeat, Stop
 from txcouchbase.amp.errors import decode_error
@@ -117,7 +118,7 @@ class WorkerPool(LaneOwner):
             return
         self._started = True
         self._shutdown_trigger = self._reactor.addSystemEventTrigger(
-            "before", "shutdown", self.close
+            "before", "shutdown", self._reactor_stops
         )
         self._reactor.callWhenRunning(self.later, 0, self._start)
 
@@ -242,10 +243,13 @@ class WorkerPool(LaneOwner):
         )
         if self._tick is None:
             self._tick = self.later(_TICK, self._check_deadlines)
-        if operation.timeout is not None:
-            operation.deadline = self._reactor.seconds() + operation.timeout
+        timeout = operation.timeout
+        if timeout is None and target.ever_connected:
+            timeout = operation.default_timeout
+        if timeout is not None:
+            operation.deadline = self._reactor.seconds() + timeout
         if lane is not None:
-            operation.ident = None
+            operation.pinned = True
             self._dispatch(operation, lane)
         elif target.lanes and not target.waiting:
             self._dispatch(operation)
@@ -331,7 +335,8 @@ class WorkerPool(LaneOwner):
 
     def worker_logged(self, lane: Lane, level: str, text: str) -> None:
         """A worker has a line for the log."""
-        _log.emit(LogLevel.levelWithName(level), "worker {pid}: {text}", pid=lane.pid, text=text)
+        named: Any = LogLevel.levelWithName(level)
+        _log.emit(named, "worker {pid}: {text}", pid=lane.pid, text=text)
 
     # -- admission and dispatch -----------------------------------------------------------
 
@@ -449,6 +454,7 @@ class WorkerPool(LaneOwner):
         if response["error"]:
             raise decode_error(response["error"])
         about = wire.decode(response["about"])
+        self._check_origin(about)
         lane.client = about["client"]
         _log.info(
             "worker {pid} is ready (client: {client}, couchbase {sdk})",
@@ -459,6 +465,17 @@ class WorkerPool(LaneOwner):
         self._carry_out(self._brain.ready(lane.generation))
         for session in self._sessions:
             session.start_on(lane)
+
+    def _check_origin(self, about: dict[str, str]) -> None:
+        from txcouchbase.workers.process import PACKAGE_ROOT
+
+        here = (PACKAGE_ROOT, txcouchbase.__version__)
+        there = (about["origin"], about["version"])
+        if here != there:
+            raise WorkerStartFailed(
+                f"the worker imported txcouchbase {there[1]} from {there[0]}, but the application "
+                f"uses {here[1]} from {here[0]}: remove the other copy from the worker's path"
+            )
 
     def _start_went_wrong(self, failure: Failure, lane: Lane) -> None:
         self._last_stderr = failure.getErrorMessage()
@@ -507,13 +524,9 @@ class WorkerPool(LaneOwner):
             # It was released by the lane and is pending again, at its old place in the order.
             self._entered(operation)
             target = operation.keyspace.target
-            if self._brain.closing or target.closed or operation.ident is None:
-                self._fail_unsent(
-                    operation,
-                    PoolClosed("the pool was closed before the operation was sent")
-                    if self._brain.closing or target.closed
-                    else WorkerStartFailed("the worker ended", exit.stderr),
-                )
+            if self._brain.closing or target.closed:
+                closed = PoolClosed(f"closed before {operation.kind.name} was sent")
+                self._fail_unsent(operation, closed)
             elif target.lanes and not target.waiting:
                 self._dispatch(operation)
             else:
@@ -539,6 +552,10 @@ class WorkerPool(LaneOwner):
             beat = lane.pipe.call(Heartbeat)
             beat.addCallbacks(lambda _, lane=lane: setattr(lane, "silent_beats", 0), lambda _: None)
 
+    def _reactor_stops(self) -> Deferred[None]:
+        self._shutdown_trigger = None  # it has fired
+        return self.close()
+
     # -- closing --------------------------------------------------------------------------
 
     @inlineCallbacks
@@ -546,11 +563,7 @@ class WorkerPool(LaneOwner):
         self._refusal = PoolClosed("the pool is closed: make a new one")
         self._brain.close()
         if self._shutdown_trigger is not None:
-            # Inside the shutdown itself the trigger is already gone.
-            try:
-                self._reactor.removeSystemEventTrigger(self._shutdown_trigger)
-            except (KeyError, ValueError, TypeError):
-                pass
+            self._reactor.removeSystemEventTrigger(self._shutdown_trigger)
         for session in self._sessions:
             for target in (session, *session.buckets.values()):
                 if not target.lanes:
