@@ -1,0 +1,45 @@
+# Every target makes the environment that it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: test test-lowest test-slow lint demo bench clean
+
+$(READY): pyproject.toml setup.py txcouchbase/_hook.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev,demo,testing]'
+	touch $@
+
+# Runs all tests; the last line is "N passed, N failed".
+test: $(READY)
+	$(BIN)/python -m tests.run
+
+# The same tests, but for packaging, with the lowest dependencies that are promised.
+test-lowest:
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet --upgrade pip
+	$(PYTHON) tests/lowest.py > $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/python -m pip install --quiet --constraint $(VENV)-lowest/constraints.txt \
+	    --editable . 'hypothesis>=6.100'
+	$(VENV)-lowest/bin/python -m tests.run tests.test_keyvalue tests.test_pool tests.test_lane
+
+# What takes long: fuzzing, every Python, millions of operations.
+test-slow: $(READY)
+	TXCOUCHBASE_TESTS=slow $(BIN)/python -m tests.run
+	$(BIN)/python benchmarks/order.py
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+demo: $(READY)
+	$(BIN)/python examples/demo.py
+
+bench: $(READY)
+	$(BIN)/python benchmarks/kv.py
+
+clean:
+	rm -rf $(VENV) $(VENV)-lowest build dist *.egg-info
