@@ -41,7 +41,10 @@ class BuildPackage(build_py):
     def _write_hook(self, top: Path) -> None:
         lines = (ROOT / "txcouchbase" / "_hook.py").read_text(encoding="utf-8").splitlines()
         if self.checkout is not None:
-            changes = {"FOLDER = ": f"FOLDER = {str(self.checkout)!r}", "ON_PATH": "ON_PATH = False"}
+            changes = {
+                "FOLDER = ": f"FOLDER = {str(self.checkout)!r}",
+                "ON_PATH": "ON_PATH = False",
+            }
             for start, change in changes.items():
                 index = next(i for i, line in enumerate(lines) if line.startswith(start))
                 lines[index] = change

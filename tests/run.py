@@ -19,7 +19,9 @@ def main(names: list[str]) -> int:
     # A warning from our own code is an error; others are their authors' to mend.
     warnings.filterwarnings("error", module=r"txcouchbase\.|tests\.")
     folder = tempfile.mkdtemp(prefix="trial-")
-    runner = TrialRunner(TreeReporter, workingDirectory=f"{folder}/_trial_temp", realTimeErrors=True)
+    runner = TrialRunner(
+        TreeReporter, workingDirectory=f"{folder}/_trial_temp", realTimeErrors=True
+    )
     suite = TestLoader().loadByNames(names or ["tests"], recurse=True)
     result = runner.run(suite)
     failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)

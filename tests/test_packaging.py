@@ -60,9 +60,7 @@ class PackagingTests(SynchronousTestCase):
 
     def origin(self, folder: Path | None = None, *flags: str, **environ: str) -> Path:
         """Where ``import txcouchbase`` finds ours; fails if it finds the SDK's."""
-        done = self.run_in(
-            folder or self.elsewhere, self.python, *flags, "-c", OURS, **environ
-        )
+        done = self.run_in(folder or self.elsewhere, self.python, *flags, "-c", OURS, **environ)
         return Path(done.stdout.strip()).parent
 
     def assert_sdk_intact(self) -> None:

@@ -12,7 +12,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_txcouchbase")
 ON_PATH = True
-"""Whether `FOLDER` goes on `sys.path` too, for what reads that: type checkers, freezers, Twisted."""
+"""Whether `FOLDER` goes on `sys.path` too, for type checkers, freezers and Twisted's modules."""
 
 
 def _holds_sdk(folder: str) -> bool:
