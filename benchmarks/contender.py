@@ -1,7 +1,7 @@
 """One contender of `benchmarks/kv.py`, in a process of its own.
 
-``contender.py NAME PACKAGES``. The first line on stdin says where the server is; each further line names
-a measurement, and is answered with one line of JSON on stdout.
+``contender.py NAME PACKAGES``. The first line on stdin says where the server is; each further
+line names a measurement, and is answered with one line of JSON on stdout.
 """
 
 from __future__ import annotations
