@@ -1,0 +1,82 @@
+"""``python -m txcouchbase.testing``: an embedded node in a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from txcouchbase.testing.node import EmbeddedNode
+
+__all__ = ["main"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m txcouchbase.testing",
+        description="An embedded Couchbase node: memory only, for tests, demos and benchmarks.",
+    )
+    parser.add_argument("--port", type=int, default=0, help="key-value port; 0: any that is free")
+    parser.add_argument("--bucket", action="append", metavar="NAME", help="repeatable")
+    parser.add_argument("--nodes", type=int, default=1, metavar="N")
+    parser.add_argument("--replicas", type=int, default=0, metavar="N")
+    parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--load", metavar="FILE", help="documents, one line of JSON each")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a node until SIGTERM or SIGINT.
+
+    :param argv: the arguments; None for those of the process.
+    :returns: the exit code.
+    """
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.nodes != 1:
+        parser.error("--nodes: more than one node is not implemented yet")
+    if options.replicas:
+        parser.error("--replicas: replicas are not implemented yet")
+    if options.tls:
+        parser.error("--tls: TLS is not implemented yet")
+    buckets = options.bucket or ["default"]
+
+    from twisted.internet import reactor as installed
+
+    reactor: Any = installed
+    node = EmbeddedNode(buckets, port=options.port, reactor=reactor)
+    code = 0
+
+    def started(_: None) -> None:
+        ready = {
+            "connstr": node.connstr,
+            "username": node.username,
+            "password": node.password,
+            "bucket": buckets[0],
+            "mgmt": node.mgmt_port,
+            "control": node.control_port,
+            "cert": None,
+            "pid": os.getpid(),
+        }
+        print(json.dumps(ready), flush=True)
+
+    def failed(failure: Any) -> None:
+        nonlocal code
+        code = 1
+        print(f"cannot start: {failure.getErrorMessage()}", file=sys.stderr)
+        reactor.stop()
+
+    def start() -> None:
+        node.start().addCallback(started).addErrback(failed)
+
+    reactor.callWhenRunning(start)
+    reactor.addSystemEventTrigger("before", "shutdown", node.stop)
+    reactor.run()
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

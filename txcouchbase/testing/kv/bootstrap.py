@@ -1,0 +1,152 @@
+"""What a client says before and between its operations: HELLO, SASL, buckets, maps.
+
+Source: kv_engine ``docs/BinaryProtocol.md``, ``docs/sasl.md``, ``docs/Collections.md``.
+"""
+
+from __future__ import annotations
+
+import json
+from struct import Struct, error, unpack
+from typing import TYPE_CHECKING
+
+from txcouchbase.testing.kv.errormap import ERROR_MAP
+from txcouchbase.testing.kv.frames import DATATYPE_JSON, Feature, Opcode, Request, reply
+from txcouchbase.testing.kv.scram import MECHANISMS, Scram, check_plain
+from txcouchbase.testing.kv.status import Refused, Status
+
+if TYPE_CHECKING:
+    from txcouchbase.testing.kv.session import Handler, Session
+
+__all__ = ["HANDLERS", "VERSION"]
+
+VERSION = b"7.6.0-embedded"
+
+_FEATURES = {int(feature) for feature in Feature}
+_COLLECTION_ID = Struct(">QI")
+
+
+def _hello(session: Session, request: Request) -> bytes:
+    try:
+        wanted = unpack(f">{len(request.value) // 2}H", request.value)
+    except error:
+        raise Refused(Status.EINVAL) from None
+    # Each once, in the client's order.
+    granted = [Feature(code) for code in dict.fromkeys(wanted) if code in _FEATURES]
+    session.negotiate(frozenset(granted))
+    return reply(request, value=b"".join(code.to_bytes(2, "big") for code in granted))
+
+
+def _mechanisms(session: Session, request: Request) -> bytes:
+    return reply(request, value=" ".join(MECHANISMS).encode())
+
+
+def _authenticate(session: Session, request: Request) -> bytes:
+    # Whatever the outcome, an earlier login ends here.
+    session.authenticated = False
+    session.scram = None
+    mechanism = request.key.decode("ascii", "replace")
+    username, password = session.cluster.username, session.cluster.password
+    if mechanism not in MECHANISMS:
+        raise Refused(Status.EINVAL)
+    if mechanism == "PLAIN":
+        if not check_plain(request.value, username, password):
+            raise Refused(Status.AUTH_ERROR)
+        session.authenticated = True
+        return reply(request)
+    scram = Scram(mechanism, username, password)
+    challenge = scram.first(request.value)
+    if challenge is None:
+        raise Refused(Status.AUTH_ERROR)
+    session.scram = scram
+    return reply(request, Status.AUTH_CONTINUE, value=challenge)
+
+
+def _step(session: Session, request: Request) -> bytes:
+    scram, session.scram = session.scram, None
+    if scram is None:
+        raise Refused(Status.EINVAL)
+    signature = scram.final(request.value)
+    if signature is None:
+        raise Refused(Status.AUTH_ERROR)
+    session.authenticated = True
+    return reply(request, value=signature)
+
+
+def _select_bucket(session: Session, request: Request) -> bytes:
+    session.require_login()
+    bucket = session.cluster.buckets.get(request.key.decode("utf-8", "replace"))
+    if bucket is None:
+        # A server does not tell a bucket that is missing from one that is forbidden.
+        raise Refused(Status.EACCESS)
+    session.select(bucket)
+    return reply(request)
+
+
+def _cluster_config(session: Session, request: Request) -> bytes:
+    session.require_login()
+    value = session.cluster.config_bytes(session.bucket)
+    return reply(request, value=value, datatype=DATATYPE_JSON if session.json else 0)
+
+
+def _error_map(session: Session, request: Request) -> bytes:
+    if len(request.value) != 2:
+        raise Refused(Status.EINVAL)
+    return reply(request, value=ERROR_MAP, datatype=DATATYPE_JSON if session.json else 0)
+
+
+def _noop(session: Session, request: Request) -> bytes:
+    return reply(request)
+
+
+def _version(session: Session, request: Request) -> bytes:
+    return reply(request, value=VERSION)
+
+
+def _quit(session: Session, request: Request) -> bytes:
+    session.closing = True
+    return reply(request)
+
+
+def _manifest(session: Session, request: Request) -> bytes:
+    manifest = session.selected().manifest
+    value = json.dumps(manifest.as_dict()).encode()
+    return reply(request, value=value, datatype=DATATYPE_JSON if session.json else 0)
+
+
+def _path(request: Request) -> list[str]:
+    # In the value nowadays, in the key formerly.
+    return (request.value or request.key).decode("utf-8", "replace").split(".")
+
+
+def _collection_id(session: Session, request: Request) -> bytes:
+    manifest = session.selected().manifest
+    path = _path(request)
+    if len(path) != 2:
+        raise Refused(Status.EINVAL)
+    number = manifest.collection_id(*path)
+    return reply(request, extras=_COLLECTION_ID.pack(manifest.uid, number))
+
+
+def _scope_id(session: Session, request: Request) -> bytes:
+    manifest = session.selected().manifest
+    path = _path(request)
+    if len(path) > 2:
+        raise Refused(Status.EINVAL)
+    return reply(request, extras=_COLLECTION_ID.pack(manifest.uid, manifest.scope_id(path[0])))
+
+
+HANDLERS: dict[int, Handler] = {
+    Opcode.HELLO: _hello,
+    Opcode.SASL_LIST_MECHS: _mechanisms,
+    Opcode.SASL_AUTH: _authenticate,
+    Opcode.SASL_STEP: _step,
+    Opcode.SELECT_BUCKET: _select_bucket,
+    Opcode.GET_CLUSTER_CONFIG: _cluster_config,
+    Opcode.GET_ERROR_MAP: _error_map,
+    Opcode.NOOP: _noop,
+    Opcode.VERSION: _version,
+    Opcode.QUIT: _quit,
+    Opcode.GET_MANIFEST: _manifest,
+    Opcode.GET_COLLECTION_ID: _collection_id,
+    Opcode.GET_SCOPE_ID: _scope_id,
+}

@@ -1,0 +1,323 @@
+"""The documents of one bucket, and the rules by which they change. No I/O.
+
+Documents live in one dict whose keys are the keys of the wire, collection number included, so
+that a lookup needs no parsing. The head and tail of a document's GET response are kept ready.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from uuid import uuid4
+
+from txcouchbase.testing.kv.frames import DATATYPE_JSON
+from txcouchbase.testing.kv.manifest import Manifest, split_leb128
+from txcouchbase.testing.kv.status import Refused, Status
+
+__all__ = ["LOCKED_CAS", "MAX_VALUE", "VBUCKETS", "Bucket", "Document"]
+
+VBUCKETS = 64
+"""How many vBuckets a bucket has; servers have 1024, on macOS 64, and clients take any number."""
+
+MAX_VALUE = 20 * 1024 * 1024
+"""Bytes of the longest document."""
+
+MAX_KEY = 250
+MAX_COLLECTION_KEY = 246
+RELATIVE_EXPIRY = 30 * 24 * 3600
+"""Expiries up to this many seconds are relative, longer ones are times since the epoch."""
+
+LOCKED_CAS = 0xFFFFFFFFFFFFFFFF
+"""What readers of a locked document see in place of its CAS."""
+
+DEFAULT_LOCK = 15
+MAX_LOCK = 30
+
+_HEAD = Struct(">BBHBBHI")
+_TAIL = Struct(">QI")
+
+
+class Document:
+    """One document, or what deletion left of it.
+
+    ``head`` and ``tail`` are its GET response before and after the opaque. ``head`` is empty
+    while the document has an expiry or a lock, or is deleted, which says that they must be
+    looked at first.
+    """
+
+    __slots__ = (
+        "cas",
+        "datatype",
+        "deleted",
+        "expiry",
+        "head",
+        "locked_until",
+        "revision",
+        "seqno",
+        "tail",
+        "xattrs",
+    )
+
+    def __init__(self) -> None:
+        self.head = b""
+        self.tail = b"\0" * 12
+        self.cas = 0
+        self.seqno = 0
+        self.revision = 0
+        self.expiry = 0
+        self.locked_until = 0.0
+        self.datatype = 0
+        self.xattrs = ""
+        self.deleted = False
+
+    @property
+    def flags(self) -> int:
+        """The four bytes that clients use for their own: the format of the value."""
+        return int.from_bytes(self.tail[8:12], "big")
+
+    @property
+    def value(self) -> bytes:
+        """The document itself."""
+        return self.tail[12:]
+
+    def locked(self, now: float) -> bool:
+        """Whether somebody holds its lock."""
+        return self.locked_until > now
+
+    def visible_cas(self, now: float) -> int:
+        """Its CAS, as a reader may see it."""
+        return LOCKED_CAS if self.locked_until > now else self.cas
+
+
+class Bucket:
+    """The documents, collections and sequence numbers of one bucket.
+
+    :param name: what clients select.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.uuid = uuid4().hex
+        self.manifest = Manifest()
+        self.documents: dict[bytes, Document] = {}
+        self.tombstones: dict[bytes, Document] = {}
+        self.seqnos = [0] * VBUCKETS
+        self.vbucket_uuids = [uuid4().int & 0xFFFFFFFFFFFF for _ in range(VBUCKETS)]
+        self._cas = 0
+        self._heads: dict[tuple[int, int], bytes] = {}
+
+    def next_cas(self, now: float) -> int:
+        """A CAS above every other: nanoseconds, whose low 16 bits count within one instant."""
+        physical = int(now * 1e9) & ~0xFFFF
+        self._cas = physical if physical > self._cas else self._cas + 1
+        return self._cas
+
+    # Reading.
+
+    def find(self, key: bytes, now: float) -> Document | None:
+        """The document of a key, unless it has expired.
+
+        :raises Refused: where no document could have such a key.
+        """
+        document = self.documents.get(key)
+        if document is None:
+            self.check_key(key)
+            return None
+        if document.expiry and document.expiry <= now:
+            self._bury(key, document, now)
+            return None
+        return document
+
+    def get(self, key: bytes, now: float) -> Document:
+        """As `find`, for those who need one.
+
+        :raises Refused: KEY_ENOENT too.
+        """
+        document = self.find(key, now)
+        if document is None:
+            raise Refused(Status.KEY_ENOENT)
+        return document
+
+    def check_key(self, key: bytes) -> int:
+        """The collection number of a key.
+
+        :raises Refused: EINVAL for its length, UNKNOWN_COLLECTION.
+        """
+        number, length = split_leb128(key)
+        if number not in self.manifest.live:
+            raise Refused(Status.UNKNOWN_COLLECTION, self.manifest.unknown())
+        if not 0 < len(key) - length <= (MAX_COLLECTION_KEY if number else MAX_KEY):
+            raise Refused(Status.EINVAL)
+        return number
+
+    # Writing.
+
+    def absolute_expiry(self, expiry: int, now: float) -> int:
+        """The second since the epoch at which an expiry of the wire falls; 0 for never."""
+        if expiry == 0 or expiry > RELATIVE_EXPIRY:
+            return expiry
+        return int(now) + expiry
+
+    def writable(self, key: bytes, cas: int, now: float) -> Document | None:
+        """The document that a mutation replaces, checked for its lock and CAS.
+
+        :param cas: what the client last saw; 0 if it does not care.
+        :raises Refused: LOCKED, KEY_EEXISTS for another CAS, KEY_ENOENT where a CAS names
+            nothing.
+        """
+        document = self.documents.get(key)
+        # A head says: neither lock nor expiry.
+        if document is not None and document.head and not cas:
+            return document
+        document = self.find(key, now)
+        if document is None:
+            if cas:
+                raise Refused(Status.KEY_ENOENT)
+            return None
+        if cas != document.cas:
+            if document.locked_until > now:
+                raise Refused(Status.LOCKED)
+            if cas:
+                raise Refused(Status.KEY_EEXISTS)
+        return document
+
+    def store(
+        self,
+        key: bytes,
+        vbucket: int,
+        document: Document | None,
+        value: bytes,
+        flags: int,
+        now: float,
+        *,
+        expiry: int = 0,
+        datatype: int = 0,
+        xattrs: str | None = None,
+        deleted: bool = False,
+        cas: int = 0,
+    ) -> Document:
+        """Write a document.
+
+        :param document: the one that it replaces, as `writable` gave it.
+        :param expiry: seconds since the epoch, 0 for never.
+        :param xattrs: the extended attributes as JSON text; None keeps those that are there.
+        :param deleted: write a tombstone.
+        :param cas: a CAS already drawn by `next_cas` for this mutation.
+        :raises Refused: E2BIG.
+        """
+        if len(value) > MAX_VALUE:
+            raise Refused(Status.E2BIG)
+        if document is None:
+            document = Document()
+            buried = self.tombstones.pop(key, None)
+            if buried is not None:
+                document.revision = buried.revision
+                if xattrs is None:
+                    document.xattrs = ""
+        if deleted:
+            self.documents.pop(key, None)
+            self.tombstones[key] = document
+        else:
+            self.documents[key] = document
+        document.deleted = deleted
+        if xattrs is not None:
+            document.xattrs = xattrs
+        document.datatype = datatype & DATATYPE_JSON
+        document.expiry = expiry
+        document.locked_until = 0.0
+        document.tail = (
+            _TAIL.pack(self._mutate(document, vbucket, now, cas), flags) + value
+            if value
+            else _TAIL.pack(self._mutate(document, vbucket, now, cas), flags)
+        )
+        document.head = b"" if expiry or deleted else self._head(len(value), document.datatype)
+        return document
+
+    def change(self, document: Document, vbucket: int, expiry: int, now: float) -> None:
+        """Give a document another expiry (seconds since the epoch, 0 for never)."""
+        document.expiry = expiry
+        self._restamp(document, self._mutate(document, vbucket, now, 0))
+        self._refresh(document)
+
+    def delete(self, key: bytes, document: Document, vbucket: int, now: float) -> None:
+        """Delete a document; its system attributes stay, as a server keeps them."""
+        self._mutate(document, vbucket, now, 0)
+        self._bury(key, document, now)
+
+    def lock(self, document: Document, seconds: int, now: float) -> None:
+        """Lock a document; it gets a new CAS, which unlocks it.
+
+        :param seconds: 0 for the server's default of 15; what is above 30 counts as that too.
+        :raises Refused: LOCKED if somebody else holds it.
+        """
+        if document.locked_until > now:
+            raise Refused(Status.LOCKED)
+        if not 0 < seconds <= MAX_LOCK:
+            seconds = DEFAULT_LOCK
+        document.locked_until = now + seconds
+        document.cas = self.next_cas(now)
+        self._restamp(document, document.cas)
+        document.head = b""
+
+    def unlock(self, document: Document, cas: int, now: float) -> None:
+        """Let a lock go.
+
+        :raises Refused: NOT_LOCKED, or LOCKED for a CAS that does not open it.
+        """
+        if document.locked_until <= now:
+            raise Refused(Status.NOT_LOCKED)
+        if cas != document.cas:
+            raise Refused(Status.LOCKED)
+        document.locked_until = 0.0
+        self._refresh(document)
+
+    def drop_collections(self, numbers: set[int]) -> None:
+        """Forget the documents of collections that were dropped."""
+        for store in (self.documents, self.tombstones):
+            for key in [key for key in store if split_leb128(key)[0] in numbers]:
+                del store[key]
+
+    def token(self, vbucket: int) -> tuple[int, int]:
+        """The mutation token of a vBucket's last mutation: its UUID and sequence number."""
+        return self.vbucket_uuids[vbucket], self.seqnos[vbucket]
+
+    def response_head(self, document: Document) -> bytes:
+        """The first twelve bytes of a GET response."""
+        return document.head or self._head(len(document.tail) - 12, document.datatype)
+
+    def _mutate(self, document: Document, vbucket: int, now: float, cas: int) -> int:
+        document.cas = cas = cas or self.next_cas(now)
+        self.seqnos[vbucket] = document.seqno = self.seqnos[vbucket] + 1
+        document.revision += 1
+        return cas
+
+    def _head(self, length: int, datatype: int) -> bytes:
+        # Documents of one length share one head.
+        head = self._heads.get((length, datatype))
+        if head is None:
+            head = _HEAD.pack(0x81, 0, 0, 4, datatype, 0, length + 4)
+            if len(self._heads) < 4096:
+                self._heads[length, datatype] = head
+        return head
+
+    def _restamp(self, document: Document, cas: int) -> None:
+        document.tail = _TAIL.pack(cas, document.flags) + document.tail[12:]
+
+    def _refresh(self, document: Document) -> None:
+        plain = not (document.expiry or document.locked_until or document.deleted)
+        document.head = self._head(len(document.tail) - 12, document.datatype) if plain else b""
+
+    def _bury(self, key: bytes, document: Document, now: float) -> None:
+        from txcouchbase.testing.kv.xattrs import system_only
+
+        self.documents.pop(key, None)
+        xattrs = system_only(document.xattrs)
+        if not xattrs:
+            return
+        document.xattrs = xattrs
+        document.deleted = True
+        document.expiry = 0
+        document.locked_until = 0.0
+        document.datatype = 0
+        document.head = b""
+        document.tail = _TAIL.pack(document.cas, 0)
+        self.tombstones[key] = document

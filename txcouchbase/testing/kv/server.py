@@ -1,0 +1,183 @@
+"""The Twisted end of the key-value service: bytes in, requests, bytes out."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress, IPushProducer, ITransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface.declarations import implementer
+
+from txcouchbase.testing.kv.cluster import ClusterState
+from txcouchbase.testing.kv.frames import ALT_REQUEST, MAX_BODY, REQUEST, Request
+from txcouchbase.testing.kv.session import Session
+from txcouchbase.testing.kv.status import Malformed
+
+__all__ = ["KeyValueFactory", "KeyValueProtocol"]
+
+_START = Struct(">HHBBHI")
+"""The header up to the opaque; magic and opcode in one number."""
+
+_PLAIN_GET = 0x8000
+
+
+@implementer(IPushProducer)
+class KeyValueProtocol(Protocol):
+    """One client.
+
+    Everything that one read brings is answered by one write. A client that sends faster than it
+    reads its answers is not read until it does.
+
+    :param factory: keeps the connections of one listening port.
+    """
+
+    log = Logger()
+    transport: Any
+
+    def __init__(self, factory: KeyValueFactory) -> None:
+        self._factory = factory
+        self.session = Session(factory.cluster)
+        self._partial: list[bytes] = []
+        self._have = 0
+        self._need = 0
+
+    def connectionMade(self) -> None:
+        """Take note of a new connection."""
+        self._factory.connections.add(self)
+        if hasattr(self.transport, "setTcpNoDelay"):
+            self.transport.setTcpNoDelay(True)
+        self.transport.registerProducer(self, True)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Forget the connection."""
+        self._partial.clear()
+        self._factory.lost(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer every request that is complete; keep the rest."""
+        if self._partial:
+            self._partial.append(data)
+            self._have += len(data)
+            if self._have < self._need:
+                return
+            data = b"".join(self._partial)
+            self._partial.clear()
+        output: list[bytes] = []
+        try:
+            at = self._answer(data, output)
+        except Malformed as malformed:
+            if output:
+                self.transport.write(b"".join(output))
+            self._refuse(str(malformed))
+            return
+        if output:
+            self.transport.write(b"".join(output))
+        if at < len(data):
+            self._keep(data[at:])
+
+    def _answer(self, data: bytes, output: list[bytes]) -> int:
+        """Append the responses to all complete requests; return where the next one starts."""
+        session = self.session
+        find = session.find
+        start_of = _START.unpack_from
+        size = len(data)
+        now = self._factory.cluster.seconds()
+        at = 0
+        while size - at >= 24:
+            code, key_length, _, _, _, body = start_of(data, at)
+            stop = at + 24 + body
+            if stop > size:
+                if code >> 8 not in (REQUEST, ALT_REQUEST):
+                    raise Malformed(f"a request cannot start with magic 0x{code >> 8:02x}")
+                if body > MAX_BODY:
+                    raise Malformed(f"a body of {body} bytes is longer than {MAX_BODY}")
+                break
+            # The way for most: a plain GET of a document with nothing to look at first.
+            if code == _PLAIN_GET and body == key_length:
+                document = find(data[at + 24 : stop])
+                if document is not None and document.head:
+                    output += (document.head, data[at + 12 : at + 16], document.tail)
+                    at = stop
+                    continue
+            output.append(session.answer(Request(data, at, now)))
+            at = stop
+            if session.closing:
+                self._hang_up()
+                return size
+            find = session.find
+        return at
+
+    def _keep(self, rest: bytes) -> None:
+        self._partial = [rest]
+        self._have = len(rest)
+        self._need = 24 + _START.unpack_from(rest)[5] if len(rest) >= 24 else 24
+
+    def _refuse(self, reason: str) -> None:
+        self.log.warn(
+            "closing the connection from {peer}: {reason}",
+            peer=self.transport.getPeer(),
+            reason=reason,
+        )
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        # A registered producer would keep the transport open.
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    # IPushProducer: the transport says whether the client reads its answers.
+
+    def pauseProducing(self) -> None:
+        """Read no more requests; too many answers wait to be sent."""
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read requests again."""
+        self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The connection is gone."""
+
+
+class KeyValueFactory(Factory):
+    """The connections of one listening port.
+
+    :param cluster: what they share.
+    """
+
+    noisy = False
+
+    def __init__(self, cluster: ClusterState) -> None:
+        self.cluster = cluster
+        self.connections: set[KeyValueProtocol] = set()
+        self._waiting: list[Deferred[None]] = []
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """One protocol for each connection."""
+        return KeyValueProtocol(self)
+
+    def lost(self, protocol: KeyValueProtocol) -> None:
+        """A connection has ended."""
+        self.connections.discard(protocol)
+        if not self.connections:
+            waiting, self._waiting = self._waiting, []
+            for deferred in waiting:
+                deferred.callback(None)
+
+    def close(self) -> Deferred[None]:
+        """Abort every connection; fires when all have ended."""
+        if not self.connections:
+            return succeed(None)
+        done: Deferred[None] = Deferred()
+        self._waiting.append(done)
+        for protocol in list(self.connections):
+            transport = protocol.transport
+            transport.abortConnection()
+        return done
+
+
+_ = ITransport
