@@ -76,7 +76,7 @@ class PackagingTests(SynchronousTestCase):
 
     def test_one_environment(self) -> None:
         build = "import setuptools.build_meta as b, sys; print(b.build_wheel(sys.argv[1]))"
-        self.pip("install", "--quiet", "setuptools>=77", "couchbase>=4.6.2,<4.7")
+        self.pip("install", "--quiet", "setuptools>=77", "couchbase>=4.6.3,<4.7")
         wheels = self.folder / "wheels"
         self.run_in(self.export, self.python, "-c", build, str(wheels))
         (wheel,) = wheels.glob("*.whl")
@@ -85,7 +85,7 @@ class PackagingTests(SynchronousTestCase):
         self.pip("install", "--quiet", str(wheel))
         private = self.site / "_txcouchbase" / "txcouchbase"
         self.assertEqual(self.origin(), private)
-        self.pip("install", "--quiet", "--force-reinstall", "--no-deps", "couchbase>=4.6.2,<4.7")
+        self.pip("install", "--quiet", "--force-reinstall", "--no-deps", "couchbase>=4.6.3,<4.7")
         self.assertIn("No broken requirements", self.pip("check"))
         self.assert_sdk_intact()
 

@@ -69,8 +69,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"cannot start: {failure.getErrorMessage()}", file=sys.stderr)
         reactor.stop()
 
+    def load(_: None) -> None:
+        if options.load:
+            with open(options.load, encoding="utf-8") as lines:
+                node.load(lines)
+
     def start() -> None:
-        node.start().addCallback(started).addErrback(failed)
+        node.start().addCallback(load).addCallback(started).addErrback(failed)
 
     reactor.callWhenRunning(start)
     reactor.addSystemEventTrigger("before", "shutdown", node.stop)

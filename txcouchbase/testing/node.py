@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 
-from txcouchbase.testing.kv.bucket import Bucket
+from txcouchbase.testing.kv.bucket import Bucket, vbucket_of
 from txcouchbase.testing.kv.cluster import ClusterState
+from txcouchbase.testing.kv.frames import DATATYPE_JSON
 from txcouchbase.testing.kv.manifest import DEFAULT, leb128
+from txcouchbase.testing.kv.status import Refused
 
 __all__ = ["EmbeddedNode"]
 
@@ -158,6 +161,83 @@ class EmbeddedNode:
         found.drop_collections(set(found.manifest.drop_scope(scope)))
         self._state.changed()
 
+    def put(
+        self,
+        key: str,
+        value: Any,
+        *,
+        bucket: str | None = None,
+        scope: str = DEFAULT,
+        collection: str = DEFAULT,
+        expiry: int = 0,
+    ) -> None:
+        """Store a JSON document without a client.
+
+        :param bucket: its name; None for the first one.
+        :param expiry: seconds from now, or since the epoch where that is more than thirty days;
+            0 for never.
+        :raises LookupError: for an unknown bucket, scope or collection.
+        :raises ValueError: where a server would not take the key or the value.
+        """
+        found = self._bucket(bucket or self.bucket_names[0])
+        number = found.manifest.scopes().get(scope, {}).get(collection)
+        if number is None:
+            raise LookupError(f"no collection {scope}.{collection}")
+        plain = key.encode("utf-8")
+        wire, vbucket, now = leb128(number) + plain, vbucket_of(plain), self._state.seconds()
+        try:
+            found.check_key(wire)
+            found.store(
+                wire,
+                vbucket,
+                found.documents.get(wire),
+                json.dumps(value, ensure_ascii=False).encode("utf-8"),
+                JSON_FLAGS,
+                now,
+                expiry=found.absolute_expiry(expiry, now),
+                datatype=DATATYPE_JSON,
+            )
+        except Refused as refused:
+            raise ValueError(f"{key!r}: {refused.status.name}") from None
+
+    def load(self, lines: Iterable[str], bucket: str | None = None) -> int:
+        """Store the documents of JSON lines.
+
+        :param lines: each ``{"id": ..., "value": ...}``, optionally with ``"scope"``,
+            ``"collection"`` and ``"expiry"``; scopes and collections are made where they lack.
+        :param bucket: the bucket's name; None for the first one.
+        :returns: how many.
+        :raises ValueError: for a line that is something else; it says which one.
+        """
+        name = bucket or self.bucket_names[0]
+        count = 0
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                document = json.loads(line)
+                where = (document.get("scope", DEFAULT), document.get("collection", DEFAULT))
+                self._make_collection(name, *where)
+                self.put(
+                    document["id"],
+                    document["value"],
+                    bucket=name,
+                    scope=where[0],
+                    collection=where[1],
+                    expiry=document.get("expiry", 0),
+                )
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise ValueError(f"line {number}: {error!r}") from error
+            count += 1
+        return count
+
+    def _make_collection(self, bucket: str, scope: str, collection: str) -> None:
+        scopes = self._bucket(bucket).manifest.scopes()
+        if scope not in scopes:
+            self.create_scope(bucket, scope)
+        if collection not in scopes.get(scope, {}):
+            self.create_collection(bucket, scope, collection)
+
     def _bucket(self, name: str) -> Bucket:
         found = self._state.buckets.get(name)
         if found is None:
@@ -172,6 +252,3 @@ class EmbeddedNode:
     def _seconds(self) -> float:
         seconds: float = self._reactor.seconds()
         return seconds
-
-
-_ = (DEFAULT, leb128, JSON_FLAGS)

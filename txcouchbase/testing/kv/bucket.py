@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from struct import Struct
 from uuid import uuid4
+from zlib import crc32
 
 from txcouchbase.testing.kv.frames import DATATYPE_JSON
 from txcouchbase.testing.kv.manifest import Manifest, split_leb128
 from txcouchbase.testing.kv.status import Refused, Status
 
-__all__ = ["LOCKED_CAS", "MAX_VALUE", "VBUCKETS", "Bucket", "Document"]
+__all__ = ["LOCKED_CAS", "MAX_VALUE", "VBUCKETS", "Bucket", "Document", "vbucket_of"]
 
 VBUCKETS = 64
 """How many vBuckets a bucket has; servers have 1024, on macOS 64, and clients take any number."""
@@ -34,6 +35,11 @@ MAX_LOCK = 30
 
 _HEAD = Struct(">BBHBBHI")
 _TAIL = Struct(">QI")
+
+
+def vbucket_of(key: bytes) -> int:
+    """The vBucket of a key without its collection number, as clients choose it."""
+    return ((crc32(key) >> 16) & 0x7FFF) % VBUCKETS
 
 
 class Document:
@@ -206,6 +212,8 @@ class Bucket:
         """
         if len(value) > MAX_VALUE:
             raise Refused(Status.E2BIG)
+        if self.manifest.has_limits and not deleted:
+            expiry = self._limited(key, expiry, now)
         if document is None:
             document = Document()
             buried = self.tombstones.pop(key, None)
@@ -283,6 +291,10 @@ class Bucket:
     def response_head(self, document: Document) -> bytes:
         """The first twelve bytes of a GET response."""
         return document.head or self._head(len(document.tail) - 12, document.datatype)
+
+    def _limited(self, key: bytes, expiry: int, now: float) -> int:
+        limit = self.manifest.max_expiry(split_leb128(key)[0])
+        return min(expiry or int(now) + limit, int(now) + limit) if limit else expiry
 
     def _mutate(self, document: Document, vbucket: int, now: float, cas: int) -> int:
         document.cas = cas = cas or self.next_cas(now)

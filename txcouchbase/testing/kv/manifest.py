@@ -86,6 +86,11 @@ class Manifest:
         """The longest life of documents in a collection in seconds; 0 for no limit."""
         return self._expiries.get(collection_id, 0)
 
+    @property
+    def has_limits(self) -> bool:
+        """Whether any collection limits the life of its documents."""
+        return bool(self._expiries)
+
     def create_scope(self, scope: str) -> int:
         """Add a scope.
 
