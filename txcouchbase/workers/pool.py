@@ -170,7 +170,7 @@ class WorkerPool(LaneOwner):
         if session not in self._sessions:
             return
         session.close(PoolClosed("the cluster is closed: make a new one"))
-        yield self._bounded(session.when_idle(), self.config.drain_timeout)
+        yield self._bounded(session.when_all_idle(), self.config.drain_timeout)
         yield self._bounded(session.disconnect(), self.config.drain_timeout)
         if session in self._sessions:
             self._sessions.remove(session)
@@ -183,7 +183,7 @@ class WorkerPool(LaneOwner):
         cluster = session.cluster
         cluster.buckets.pop(session.name, None)
         session.close(PoolClosed(f"the bucket {session.name} is closed: open it again"))
-        yield self._bounded(cluster.when_idle(), self.config.drain_timeout)
+        yield self._bounded(session.when_idle(), self.config.drain_timeout)
         yield self._bounded(session.disconnect(), self.config.drain_timeout)
 
     @inlineCallbacks
@@ -191,17 +191,12 @@ class WorkerPool(LaneOwner):
         self, session: ClusterSession, workers: int
     ) -> Generator[Deferred[Any], Any, list[Lane]]:
         """Fires with the connected lanes when there are so many of them."""
-        while len(session.lanes) < workers or any(
-            bucket.lanes != session.lanes and len(bucket.lanes) < workers
-            for bucket in session.buckets.values()
-        ):
-            lacking = next(
-                target
-                for target in (session, *session.buckets.values())
-                if len(target.lanes) < workers
-            )
-            yield lacking.when_next_connected()
-        return list(session.lanes)
+        while True:
+            targets = (session, *session.buckets.values())
+            lacking = [target for target in targets if len(target.lanes) < workers]
+            if not lacking:
+                return list(session.lanes)
+            yield lacking[0].when_next_connected()
 
     def within(self, deferred: Deferred[Any], timeout: float, name: str) -> Deferred[Any]:
         """The same Deferred, cancelled with the SDK's exception when the time is over."""
@@ -316,7 +311,7 @@ class WorkerPool(LaneOwner):
         """The operation no longer counts."""
         self._pending -= 1
         self._pending_bytes -= operation.size
-        operation.keyspace.cluster.operation_left()
+        operation.keyspace.target.operation_left()
         ident = operation.ident
         if ident is not None and ident in self._keys:
             entry = self._keys[ident]
@@ -343,7 +338,7 @@ class WorkerPool(LaneOwner):
     def _entered(self, operation: Operation) -> None:
         self._pending += 1
         self._pending_bytes += operation.size
-        operation.keyspace.cluster.pending += 1
+        operation.keyspace.target.pending += 1
 
     def _has_room(self, size: int) -> bool:
         return self._pending < self.config.max_pending and (

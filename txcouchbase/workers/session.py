@@ -69,16 +69,14 @@ class Keyspace:
     Attributes:
         id: The number of this keyspace.
         order: The number under which its keys are ordered.
-        cluster: The session of its cluster.
         target: What has to be connected before an operation can be sent.
         introduction: What tells a worker of it.
     """
 
-    __slots__ = ("cluster", "id", "introduction", "order", "target")
+    __slots__ = ("id", "introduction", "order", "target")
 
     def __init__(self, target: Target, cluster: ClusterSession, *place: str) -> None:
         self.id = next(_numbers)
-        self.cluster = cluster
         self.target = target
         bucket, scope, collection = place or ("", "", "")
         self.order = cluster.order_number(bucket, scope, collection)
@@ -92,6 +90,8 @@ class Target:
         lanes: Those whose worker is connected.
         waiting: Operations that wait for the first of them, in their order.
         ever_connected: Whether a worker has ever been connected.
+        pending: Its operations that wait or are in flight.
+        closed: Whether it takes no more operations.
     """
 
     def __init__(self, owner: SessionOwner) -> None:
@@ -102,6 +102,8 @@ class Target:
         self._failures = 0
         self._failed_at = 0.0
         self._asked: DelayedCall | None = None
+        self._idle_waiters: list[Deferred[None]] = []
+        self.pending = 0
         self.lanes: list[Lane] = []
         self.waiting: deque[Operation] = deque()
         self.ever_connected = False
@@ -182,7 +184,8 @@ class Target:
         self._failures += 1
         self._failed_at = self._owner.now()
         definite = isinstance(error, _DEFINITE)
-        if not definite and not self.closed:
+        # What other workers were granted, this one may be granted later.
+        if (not definite or self.lanes) and not self.closed:
             self._retries[lane] = self._owner.later(self._delay(), self.start_on, lane)
         if definite or not (self.lanes or self._attempts):
             self.fail(error)
@@ -202,6 +205,25 @@ class Target:
         for waiter in waiters:
             waiter.errback(error)
         self._owner.fail_waiting(waiting, error)
+
+    def operation_left(self) -> None:
+        """One of its operations no longer counts."""
+        self.pending -= 1
+        if not self.pending and self._idle_waiters:
+            self._owner.later(0, self._release_idle_waiters)
+
+    def when_idle(self) -> Deferred[None]:
+        """Fires when it has no operation left, on a later turn."""
+        waiter: Deferred[None] = Deferred()
+        self._idle_waiters.append(waiter)
+        self._owner.later(0, self._release_idle_waiters)
+        return waiter
+
+    def _release_idle_waiters(self) -> None:
+        if not self.pending:
+            waiters, self._idle_waiters = self._idle_waiters, []
+            for waiter in waiters:
+                waiter.callback(None)
 
     def lane_lost(self, lane: Lane) -> None:
         """The worker of a lane has ended."""
@@ -231,7 +253,6 @@ class ClusterSession(Target):
         id: Its number on the pipe.
         settings: How to connect to it.
         buckets: Its open buckets, by name.
-        pending: Its operations that wait or are in flight.
     """
 
     def __init__(self, owner: SessionOwner, settings: ClusterSettings) -> None:
@@ -239,8 +260,6 @@ class ClusterSession(Target):
         self.id = next(_numbers)
         self.settings = settings
         self.buckets: dict[str, BucketSession] = {}
-        self.pending = 0
-        self._idle_waiters: list[Deferred[None]] = []
         self.keyspace = Keyspace(self, self)
 
     def order_number(self, bucket: str, scope: str, collection: str) -> int:
@@ -275,24 +294,10 @@ class ClusterSession(Target):
         for bucket in self.buckets.values():
             bucket.lane_lost(lane)
 
-    def operation_left(self) -> None:
-        """One of its operations no longer counts."""
-        self.pending -= 1
-        if not self.pending and self._idle_waiters:
-            self._owner.later(0, self._release_idle_waiters)
-
-    def when_idle(self) -> Deferred[None]:
-        """Fires when it has no operation left, on a later turn."""
-        waiter: Deferred[None] = Deferred()
-        self._idle_waiters.append(waiter)
-        self._owner.later(0, self._release_idle_waiters)
-        return waiter
-
-    def _release_idle_waiters(self) -> None:
-        if not self.pending:
-            waiters, self._idle_waiters = self._idle_waiters, []
-            for waiter in waiters:
-                waiter.callback(None)
+    def when_all_idle(self) -> Deferred[Any]:
+        """Fires when neither it nor a bucket of it has an operation left."""
+        targets = (self, *self.buckets.values())
+        return DeferredList([target.when_idle() for target in targets])
 
     def disconnect(self) -> Deferred[Any]:
         """Tell the workers to disconnect; fires when they have."""
