@@ -1,0 +1,175 @@
+"""Whole applications: any reactor, made before it runs, and ended in any way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.error import ProcessDone
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.utils import getProcessOutputAndValue
+
+import txcouchbase
+from tests.support import ServerTestCase
+from tests.test_pool import gone, until
+
+ROOT = str(Path(txcouchbase.__file__).resolve().parent.parent)
+
+APPLICATION = """
+import json, sys
+where, name, ending = json.loads(sys.stdin.readline()), sys.argv[1], sys.argv[2]
+from txcouchbase.cluster import TxCluster
+assert "twisted.internet.reactor" not in sys.modules
+from twisted.application.reactors import installReactor
+reactor = installReactor(name)
+from couchbase.auth import PasswordAuthenticator
+from couchbase.options import ClusterOptions
+from twisted.internet.defer import ensureDeferred
+
+options = ClusterOptions(PasswordAuthenticator(where["username"], where["password"]))
+cluster = TxCluster(where["connstr"], options)
+collection = cluster.bucket(where["bucket"]).default_collection()
+early = collection.upsert("application-" + name, {"reactor": name})
+
+async def main():
+    await early
+    result = await collection.get("application-" + name)
+    print(json.dumps([worker.pid for worker in cluster.pool.workers]), flush=True)
+    assert result.content_as[dict] == {"reactor": name}
+    if ending == "close":
+        await cluster.close()
+    if ending != "wait":
+        reactor.stop()
+
+def failed(failure):
+    failure.printTraceback()
+    reactor.stop()
+
+reactor.callWhenRunning(lambda: ensureDeferred(main()).addErrback(failed))
+reactor.run()
+"""
+
+
+class Application(ProcessProtocol):
+    """An application in a process of its own, which says which workers it has."""
+
+    def __init__(self, where: dict[str, str]) -> None:
+        self._where = where
+        self._printed = b""
+        self.stderr = b""
+        self.workers: Deferred[list[int]] = Deferred()
+        self.ended: Deferred[Any] = Deferred()
+
+    def connectionMade(self) -> None:
+        self.transport.write(json.dumps(self._where).encode() + b"\n")
+
+    def outReceived(self, data: bytes) -> None:
+        self._printed += data
+        if b"\n" in self._printed and not self.workers.called:
+            self.workers.callback(json.loads(self._printed.split(b"\n")[0]))
+
+    def errReceived(self, data: bytes) -> None:
+        self.stderr += data
+
+    def processEnded(self, reason: Any) -> None:
+        if not self.workers.called:
+            self.workers.errback(RuntimeError(self.stderr.decode()))
+        self.ended.callback(reason.value)
+
+
+class ApplicationTests(ServerTestCase):
+    def start(self, name: str, ending: str) -> Application:
+        application = Application(
+            {
+                "connstr": self.connstr,
+                "username": self.username,
+                "password": self.password,
+                "bucket": self.bucket_name,
+            }
+        )
+        reactor.spawnProcess(  # type: ignore[attr-defined]
+            application,
+            sys.executable,
+            [sys.executable, "-c", APPLICATION, name, ending],
+            env={**os.environ, "PYTHONPATH": ROOT},
+        )
+        return application
+
+    @inlineCallbacks
+    def test_any_reactor(self) -> Any:
+        for name in ("select", "poll", "epoll", "asyncio"):
+            application = self.start(name, "close")
+            workers = yield application.workers
+            reason = yield application.ended
+            self.assertIsInstance(reason, ProcessDone, f"{name}: {application.stderr.decode()}")
+            self.assertTrue(all(gone(pid) for pid in workers), name)
+
+    @inlineCallbacks
+    def test_workers_end_with_the_reactor(self) -> Any:
+        application = self.start("select", "stop")
+        workers = yield application.workers
+        reason = yield application.ended
+        self.assertIsInstance(reason, ProcessDone, application.stderr.decode())
+        self.assertTrue(all(gone(pid) for pid in workers))
+
+    @inlineCallbacks
+    def test_workers_end_with_an_application_that_is_terminated(self) -> Any:
+        application = self.start("select", "wait")
+        workers = yield application.workers
+        application.transport.signalProcess(signal.SIGTERM)
+        yield application.ended
+        self.assertTrue(all(gone(pid) for pid in workers))
+
+    @inlineCallbacks
+    def test_workers_end_with_an_application_that_is_killed(self) -> Any:
+        application = self.start("select", "wait")
+        workers = yield application.workers
+        # Also one that cannot act by itself.
+        os.kill(workers[0], signal.SIGSTOP)
+        application.transport.signalProcess(signal.SIGKILL)
+        yield application.ended
+        yield until(lambda: all(gone(pid) for pid in workers))
+
+
+class NodeProcessTests(ServerTestCase):
+    @inlineCallbacks
+    def test_one_line_of_json(self) -> Any:
+        documents = self.mktemp()
+        with open(documents, "w", encoding="utf-8") as lines:
+            lines.write('{"id": "loaded", "value": 1}\n')
+        node = Application({})
+        reactor.spawnProcess(  # type: ignore[attr-defined]
+            node,
+            sys.executable,
+            [sys.executable, "-m", "txcouchbase.testing", "--bucket", "b", "--load", documents],
+            env={**os.environ, "PYTHONPATH": ROOT},
+        )
+        where: Any = yield node.workers
+        self.assertEqual(
+            sorted(where),
+            ["bucket", "cert", "connstr", "control", "mgmt", "password", "pid", "username"],
+        )
+        self.username, self.password = where["username"], where["password"]
+        collection = self.cluster(connstr=where["connstr"]).bucket("b").default_collection()
+        result = yield collection.get("loaded")
+        self.assertEqual(result.value, 1)
+        node.transport.signalProcess(signal.SIGTERM)
+        reason = yield node.ended
+        self.assertIsInstance(reason, ProcessDone, node.stderr.decode())
+
+    @inlineCallbacks
+    def test_what_is_not_there_yet_is_refused_by_name(self) -> Any:
+        for option in (["--nodes", "2"], ["--replicas", "1"], ["--tls"]):
+            _, stderr, code = yield getProcessOutputAndValue(
+                sys.executable,
+                ["-m", "txcouchbase.testing", *option],
+                env={**os.environ, "PYTHONPATH": ROOT},
+            )
+            self.assertNotEqual(code, 0)
+            self.assertIn(option[0].encode(), stderr)
