@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from couchbase.exceptions import AmbiguousTimeoutException, UnAmbiguousTimeoutException
 from twisted.internet.defer import Deferred
 from twisted.protocols import amp
@@ -121,7 +122,7 @@ class Lane:
         try:
             acknowledged = int(box.get(ACK, b"0"))
             payload: Any = wire.decode(payload_of(box)) if kind != ACK else None
-        except ValueError as error:
+        except (ValueError, msgspec.MsgspecError) as error:
             self._owner.lane_spoke_nonsense(self, f"unreadable box: {error}")
             return
         self._unacknowledged -= acknowledged
