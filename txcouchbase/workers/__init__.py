@@ -2,6 +2,7 @@
 
 from txcouchbase.workers.brain import WorkerState
 from txcouchbase.workers.config import PoolConfig
-from txcouchbase.workers.pool import WorkerPool, WorkerView
+from txcouchbase.workers.pool import WorkerPool
+from txcouchbase.workers.view import WorkerView
 
 __all__ = ["PoolConfig", "WorkerPool", "WorkerState", "WorkerView"]

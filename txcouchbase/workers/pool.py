@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from couchbase.exceptions import UnAmbiguousTimeoutException
 from twisted.internet.base import DelayedCall
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
@@ -41,6 +41,8 @@ from txcouchbase.workers.config import PoolConfig
 from txcouchbase.workers.lane import Lane, LaneOwner, timed_out
 from txcouchbase.workers.operation import Operation
 from txcouchbase.workers.session import BucketSession, ClusterSession
+from txcouchbase.workers.view import WorkerView
+from txcouchbase.workers.waiting import Waiters
 
 if TYPE_CHECKING:
     from txcouchbase.workers.process import Exit, WorkerStarter
@@ -82,14 +84,14 @@ class WorkerPool(LaneOwner):
         self._pending = 0
         self._pending_bytes = 0
         self._last_id = 0
-        self._room_waiters: list[Deferred[None]] = []
-        self._idle_waiters: list[Deferred[None]] = []
-        self._gone_waiters: list[Deferred[None]] = []
+        self._room_waiters = Waiters()
+        self._idle_waiters = Waiters()
+        self._gone_waiters = Waiters()
         self._calls: set[DelayedCall] = set()
         self._tick: DelayedCall | None = None
         self._started = False
         self._closing: Deferred[None] | None = None
-        self._closed_waiters: list[Deferred[None]] = []
+        self._closed_waiters = Waiters()
         self._refusal: Exception | None = None
         self._last_stderr = ""
         self._shutdown_trigger: Any = None
@@ -124,11 +126,9 @@ class WorkerPool(LaneOwner):
 
     def when_room(self) -> Deferred[None]:
         """Fires when an operation would be admitted again, on a later turn."""
-        waiter: Deferred[None] = Deferred(self._room_waiters_discard)
-        self._room_waiters.append(waiter)
         if self._has_room(0):
             self.later(0, self._release_room_waiters)
-        return waiter
+        return self._room_waiters.wait()
 
     def close(self) -> Deferred[None]:
         """End all workers, in the end by force.
@@ -136,15 +136,10 @@ class WorkerPool(LaneOwner):
         Operations that wait for a connection fail with `PoolClosed`; those on a worker get
         `drain_timeout` to end. Fires when the last process is gone. Idempotent.
         """
-        waiter: Deferred[None] = Deferred()
         if self._closing is None:
             self._closing = self._close()
             self._closing.addBoth(self._closed)
-        if self._closing.called:
-            waiter.callback(None)
-        else:
-            self._closed_waiters.append(waiter)
-        return waiter
+        return succeed(None) if self._closing.called else self._closed_waiters.wait()
 
     # -- from facades ---------------------------------------------------------------------
 
@@ -381,19 +376,11 @@ class WorkerPool(LaneOwner):
                     if deadline is not None and deadline <= now:
                         self._fail_unsent(operation, timed_out(operation, sent=False))
 
-    def _room_waiters_discard(self, waiter: Deferred[None]) -> None:
-        if waiter in self._room_waiters:
-            self._room_waiters.remove(waiter)
-
     def _release_room_waiters(self) -> None:
-        while self._room_waiters and self._has_room(0):
-            self._room_waiters.pop(0).callback(None)
+        self._room_waiters.release(lambda: self._has_room(0))
 
     def _release_idle_waiters(self) -> None:
-        if not self._pending:
-            waiters, self._idle_waiters = self._idle_waiters, []
-            for waiter in waiters:
-                waiter.callback(None)
+        self._idle_waiters.release(lambda: not self._pending)
 
     # -- the lives of workers -------------------------------------------------------------
 
@@ -530,9 +517,7 @@ class WorkerPool(LaneOwner):
         for operation, error in failed:
             operation.fail(error)
         if not self._lanes:
-            waiters, self._gone_waiters = self._gone_waiters, []
-            for waiter in waiters:
-                waiter.callback(None)
+            self._gone_waiters.release_present()
 
     def _beat(self) -> None:
         self.later(self.config.heartbeat_interval, self._beat)
@@ -578,18 +563,12 @@ class WorkerPool(LaneOwner):
         yield self._until_gone(None)
 
     def _when_idle(self) -> Deferred[None]:
-        waiter: Deferred[None] = Deferred()
-        self._idle_waiters.append(waiter)
         self.later(0, self._release_idle_waiters)
-        return waiter
+        return self._idle_waiters.wait()
 
     def _until_gone(self, timeout: float | None) -> Deferred[None]:
         """Fires when no process is left, or after the timeout."""
-        gone: Deferred[None] = Deferred()
-        if self._lanes:
-            self._gone_waiters.append(gone)
-        else:
-            gone.callback(None)
+        gone = self._gone_waiters.wait() if self._lanes else succeed(None)
         return self._bounded(gone, timeout) if timeout is not None else gone
 
     def _bounded(self, deferred: Deferred[None], timeout: float) -> Deferred[None]:
@@ -610,29 +589,7 @@ class WorkerPool(LaneOwner):
             if call.active():
                 call.cancel()
         self._calls.clear()
-        waiters, self._closed_waiters = self._closed_waiters, []
-        room_waiters, self._room_waiters = self._room_waiters, []
-        for waiter in room_waiters:
-            waiter.errback(PoolClosed("the pool is closed: make a new one"))
+        self._room_waiters.fail(PoolClosed("the pool is closed: make a new one"))
         if isinstance(result, Failure):
             _log.failure("closing the pool went wrong", result)
-        for waiter in waiters:
-            waiter.callback(None)
-
-
-class WorkerView:
-    """What an application sees of a worker.
-
-    Attributes:
-        pid: Its process id, None before it was spawned.
-        state: Where it is in its life.
-        load: Operations queued for it and in flight on it.
-    """
-
-    def __init__(self, lane: Lane, brain: PoolBrain) -> None:
-        self.pid = lane.pid
-        self.state = brain.states.get(lane.generation, WorkerState.DEAD)
-        self.load = lane.load
-
-    def __repr__(self) -> str:
-        return f"<worker pid={self.pid} {self.state.value} load={self.load}>"
+        self._closed_waiters.release_present()

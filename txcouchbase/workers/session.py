@@ -23,6 +23,7 @@ from txcouchbase.amp.commands import CloseBucket, CloseCluster, OpenBucket, Open
 from txcouchbase.amp.errors import decode_error
 from txcouchbase.amp.wire import ClusterSettings
 from txcouchbase.workers.operation import Operation
+from txcouchbase.workers.waiting import Waiters
 
 if TYPE_CHECKING:
     from twisted.internet.base import DelayedCall
@@ -98,11 +99,11 @@ class Target:
         self._owner = owner
         self._attempts: set[Lane] = set()
         self._retries: dict[Lane, DelayedCall] = {}
-        self._waiters: list[Deferred[None]] = []
+        self._waiters = Waiters()
         self._failures = 0
         self._failed_at = 0.0
         self._asked: DelayedCall | None = None
-        self._idle_waiters: list[Deferred[None]] = []
+        self._idle_waiters = Waiters()
         self.pending = 0
         self.lanes: list[Lane] = []
         self.waiting: deque[Operation] = deque()
@@ -111,24 +112,17 @@ class Target:
 
     def when_connected(self) -> Deferred[None]:
         """Fires when a worker is connected, or fails with the reason when none can be."""
-        waiter: Deferred[None] = Deferred(self._forget_waiter)
-        self._waiters.append(waiter)
+        waiter = self._waiters.wait()
         if self.lanes:
-            self._owner.later(0, self._release_waiters)
+            self._owner.later(0, self._waiters.release_present)
         else:
             self.ask()
         return waiter
 
     def when_next_connected(self) -> Deferred[None]:
         """Fires when one more worker is connected, or fails as `when_connected` does."""
-        waiter: Deferred[None] = Deferred(self._forget_waiter)
-        self._waiters.append(waiter)
         self.ask()
-        return waiter
-
-    def _forget_waiter(self, waiter: Deferred[None]) -> None:
-        if waiter in self._waiters:
-            self._waiters.remove(waiter)
+        return self._waiters.wait()
 
     def ask(self) -> None:
         """Somebody needs the connection: try again if nobody is trying."""
@@ -169,7 +163,7 @@ class Target:
         self.lanes.append(lane)
         self.ever_connected = True
         self._connected(lane)
-        self._release_waiters()
+        self._waiters.release_present()
         waiting, self.waiting = self.waiting, deque()
         self._owner.dispatch_waiting(waiting)
 
@@ -193,17 +187,10 @@ class Target:
     def _delay(self) -> float:
         return min(_RETRY_FIRST * 2.0 ** min(self._failures - 1, 16), _RETRY_LONGEST)
 
-    def _release_waiters(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            waiter.callback(None)
-
     def fail(self, error: Exception) -> None:
         """Nobody can be connected now: fail whoever waits."""
-        waiters, self._waiters = self._waiters, []
         waiting, self.waiting = self.waiting, deque()
-        for waiter in waiters:
-            waiter.errback(error)
+        self._waiters.fail(error)
         self._owner.fail_waiting(waiting, error)
 
     def operation_left(self) -> None:
@@ -214,16 +201,11 @@ class Target:
 
     def when_idle(self) -> Deferred[None]:
         """Fires when it has no operation left, on a later turn."""
-        waiter: Deferred[None] = Deferred()
-        self._idle_waiters.append(waiter)
         self._owner.later(0, self._release_idle_waiters)
-        return waiter
+        return self._idle_waiters.wait()
 
     def _release_idle_waiters(self) -> None:
-        if not self.pending:
-            waiters, self._idle_waiters = self._idle_waiters, []
-            for waiter in waiters:
-                waiter.callback(None)
+        self._idle_waiters.release(lambda: not self.pending)
 
     def lane_lost(self, lane: Lane) -> None:
         """The worker of a lane has ended."""
