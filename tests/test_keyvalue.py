@@ -122,6 +122,8 @@ CONTRACT: dict[str, list[Call]] = {
         call("get", "k" * 238),
         call("upsert", "k" * 239, 1),
         call("get", "k" * 239),
+        call("get", "\ud800"),
+        call("upsert", "\ud800", 1),
         call("get", ""),
         call("upsert", "", 1),
     ],

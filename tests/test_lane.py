@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from couchbase.exceptions import AmbiguousTimeoutException, UnAmbiguousTimeoutException
+from couchbase.exceptions import (
+    AmbiguousTimeoutException,
+    InvalidArgumentException,
+    UnAmbiguousTimeoutException,
+)
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -249,6 +253,29 @@ class LaneTests(SynchronousTestCase):
         error = failed[0][1]
         assert isinstance(error, WorkerLost)
         self.assertFalse(error.ambiguous)
+
+    def test_an_operation_that_cannot_be_encoded_harms_no_other(self) -> None:
+        lane = self.lane()
+        good, bad = Recorded(1), Recorded(2)
+        bad.options = {"cas": object()}
+        for operation in (good, bad):
+            lane.submit(operation)
+        self.clock.advance(0)
+        self.assertEqual(self.sent(), [[1]])
+        self.assertIsInstance(bad.outcome[0], InvalidArgumentException)
+        self.assertEqual(self.owner.left, [2])
+        self.answer(lane, 1)
+        self.assertEqual(good.outcome, [{"cas": 1}])
+
+    def test_no_time_at_all(self) -> None:
+        lane = self.lane()
+        operation = Recorded(1)
+        operation.deadline = 0.0
+        lane.submit(operation)
+        self.assertEqual(operation.outcome, [], "not from inside the call")
+        self.clock.advance(0)
+        self.assertIsInstance(operation.outcome[0], UnAmbiguousTimeoutException)
+        self.assertEqual(self.sent(), [])
 
     def test_nonsense_is_reported(self) -> None:
         lane = self.lane()

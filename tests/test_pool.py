@@ -22,6 +22,7 @@ from twisted.internet.defer import (
     DeferredList,
     gatherResults,
     inlineCallbacks,
+    maybeDeferred,
 )
 from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import TestCase
@@ -220,9 +221,27 @@ class RefusalTests(ServerTestCase):
         yield self.assertFailure(cluster.on_connect(), CouchbaseException)
         yield self.assertFailure(call, CouchbaseException)
 
+    @inlineCallbacks
+    def test_names_that_cannot_be_names(self) -> Any:
+        bucket = self.bucket(ONE)
+        collection = bucket.default_collection()
+        for key in (None, 5, b"bytes", ["list"], "\ud800"):
+            yield self.assertFailure(maybeDeferred(collection.get, key), InvalidArgumentException)
+        self.assertRaises(InvalidArgumentException, bucket.collection, 5)
+        self.assertRaises(InvalidArgumentException, bucket.scope("\ud800").collection, "c")
+        yield self.assertFailure(
+            collection.get("k", timeout=timedelta(0)), UnAmbiguousTimeoutException
+        )
+
     def test_missing_credentials(self) -> None:
         self.assertRaises(InvalidArgumentException, TxCluster, self.connstr)
         self.assertRaises(InvalidArgumentException, TxCluster, None, self.options())
+
+    def test_an_option_that_cannot_travel(self) -> None:
+        error = self.assertRaises(
+            InvalidArgumentException, TxCluster, self.connstr, self.options(), odd=lambda: None
+        )
+        self.assertIn("odd", str(error))
 
     def test_children_are_made_by_their_parents(self) -> None:
         self.assertRaises(InvalidArgumentException, TxBucket, self.connstr, "default")

@@ -51,6 +51,10 @@ class KeyValueOperation(Operation):
         self, submit: Callable[[Operation], None], cancel: Callable[[Operation], None]
     ) -> Deferred[Any]:
         """Hand the operation over; the Deferred fires with its Result."""
+        if self.key is None:
+            raise InvalidArgumentException(
+                "bucket/scope/collection/key must be valid UTF-8 strings"
+            )
         self.on_cancel = cancel
         deferred: Deferred[Any] = Deferred(self._cancelled)
         self.deferred: Deferred[Any] | None = deferred
@@ -202,7 +206,7 @@ def read_options(
         wire["durability_level"] = int(DurabilityLevel(durability))
         default_timeout = DURABLE_TIMEOUT
     return Options(
-        milliseconds / 1000.0 if milliseconds else None,
+        milliseconds / 1000.0 if milliseconds is not None else None,
         default_timeout,
         chosen if chosen is not None else transcoder,
         {name: value for name, value in wire.items() if value is not None},

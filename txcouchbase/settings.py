@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from datetime import timedelta
 from typing import Any
 
@@ -38,7 +39,8 @@ class FacadeSettings:
         management_timeout: The default for management and pings (seconds).
 
     Raises:
-        InvalidArgumentException: There is no authenticator, or no connection string.
+        InvalidArgumentException: There is no authenticator, or no connection string, or an option
+            cannot be sent to another process.
     """
 
     def __init__(
@@ -75,4 +77,15 @@ class FacadeSettings:
         # Nobody would see the workers' own traces and metrics: they cost time only.
         kept.setdefault("enable_tracing", False)
         kept.setdefault("enable_metrics", False)
+        for name, value in kept.items():
+            _check_portable(name, value)
         self.for_workers = ClusterSettings(connstr, authenticator, kept)
+
+
+def _check_portable(name: str, value: Any) -> None:
+    try:
+        pickle.dumps(value)
+    except Exception as error:  # pickling runs the value's own code
+        raise InvalidArgumentException(
+            f"the option {name} cannot be sent to a worker process: {error}"
+        ) from None

@@ -12,7 +12,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from couchbase.exceptions import AmbiguousTimeoutException, UnAmbiguousTimeoutException
+from couchbase.exceptions import (
+    AmbiguousTimeoutException,
+    InvalidArgumentException,
+    UnAmbiguousTimeoutException,
+)
 from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 
@@ -179,6 +183,10 @@ class Lane:
             if operation.settled:
                 queue.popleft()
                 continue
+            if _passed(operation.deadline, now):
+                queue.popleft()
+                self._expired(operation)
+                continue
             size = operation.size
             if requests and batch_bytes + size > config.batch_max_bytes:
                 break
@@ -192,10 +200,36 @@ class Lane:
             requests.append(self._request(operation, now, keyspaces))
         if not requests:
             return False
+        try:
+            payload = wire.encode((keyspaces, requests))
+        except Exception:  # whatever an odd option makes the encoder raise
+            payload = wire.encode((keyspaces, self._encodable(requests)))
         self._unacknowledged += 1
         assert self.process is not None
-        self.process.write(encode_box(BATCH, wire.encode((keyspaces, requests))))
+        self.process.write(encode_box(BATCH, payload))
         return True
+
+    def _encodable(self, requests: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """Those that can be sent; the others fail, so that they harm nobody else's."""
+        good = []
+        for request in requests:
+            try:
+                wire.encode(request)
+            except Exception as error:  # as above
+                operation = self._in_flight.pop(request[0])
+                self._in_flight_bytes -= operation.size
+                operation.settled = True
+                self._owner.operation_left(operation)
+                message = f"{operation.kind.name}: an option is of the wrong type: {error}"
+                operation.fail(InvalidArgumentException(message))
+            else:
+                good.append(request)
+        return good
+
+    def _expired(self, operation: Operation) -> None:
+        operation.settled = True
+        self._owner.operation_left(operation)
+        operation.fail(timed_out(operation, sent=False))
 
     def _request(self, operation: Operation, now: float, keyspaces: list[Any]) -> tuple[Any, ...]:
         keyspace = operation.keyspace
@@ -213,11 +247,9 @@ class Lane:
 
     def expire(self, now: float) -> None:
         """End the operations whose deadline has passed."""
-        for operation in self._queue:
+        for operation in list(self._queue):
             if not operation.settled and _passed(operation.deadline, now):
-                operation.settled = True
-                self._owner.operation_left(operation)
-                operation.fail(timed_out(operation, sent=False))
+                self._expired(operation)
         guard = now - GUARD_DELAY
         for operation in list(self._in_flight.values()):
             if not operation.settled and _passed(operation.deadline, guard):
@@ -268,12 +300,13 @@ def _passed(deadline: float | None, now: float) -> bool:
 
 
 def timed_out(operation: Operation, *, sent: bool) -> Exception:
-    """The exception for an operation whose deadline has passed on this side of the pipe."""
+    """The exception for an operation whose deadline has passed on this side of the pipe, with
+    the code that the SDK gives it."""
     where = "waiting for the worker's answer" if sent else "before it was sent to a worker"
     message = f"{operation.kind.name} timed out {where}"
     if sent and not operation.kind.repeatable:
-        return AmbiguousTimeoutException(message)
-    return UnAmbiguousTimeoutException(message)
+        return AmbiguousTimeoutException(message, error_code=13)
+    return UnAmbiguousTimeoutException(message, error_code=14)
 
 
 def _worker_lost(operation: Operation, exit: Exit) -> WorkerLost:

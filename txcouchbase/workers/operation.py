@@ -4,11 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from couchbase.exceptions import InvalidArgumentException
+
 if TYPE_CHECKING:
     from txcouchbase.amp.operations import OperationKind
     from txcouchbase.workers.session import Keyspace
 
-__all__ = ["Operation"]
+__all__ = ["Operation", "check_name"]
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot name a document, bucket, scope or collection, as the SDK does.
+
+    Raises:
+        InvalidArgumentException: It is no text, or no text that UTF-8 can hold.
+    """
+    if isinstance(name, str):
+        if name.isascii():
+            return
+        try:
+            name.encode("utf-8")
+            return
+        except UnicodeEncodeError:
+            pass
+    raise InvalidArgumentException("bucket/scope/collection/key must be valid UTF-8 strings")
 
 
 class Operation:
@@ -61,6 +80,8 @@ class Operation:
         timeout: float | None = None,
         default_timeout: float = 2.5,
     ) -> None:
+        if key is not None:
+            check_name(key)
         self.kind = kind
         self.keyspace = keyspace
         self.key = key

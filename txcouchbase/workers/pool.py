@@ -369,9 +369,9 @@ class WorkerPool(LaneOwner):
         now = self._reactor.seconds()
         for lane in list(self._lanes.values()):
             lane.expire(now)
-        for session in self._sessions:
+        for session in list(self._sessions):
             for target in (session, *session.buckets.values()):
-                for operation in target.waiting:
+                for operation in list(target.waiting):
                     deadline = operation.deadline
                     if deadline is not None and deadline <= now:
                         self._fail_unsent(operation, timed_out(operation, sent=False))

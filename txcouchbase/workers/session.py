@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from txcouchbase.amp.commands import CloseBucket, CloseCluster, OpenBucket, OpenCluster
 from txcouchbase.amp.errors import decode_error
 from txcouchbase.amp.wire import ClusterSettings
-from txcouchbase.workers.operation import Operation
+from txcouchbase.workers.operation import Operation, check_name
 from txcouchbase.workers.waiting import Waiters
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class Keyspace:
     __slots__ = ("id", "introduction", "order", "target")
 
     def __init__(self, target: Target, cluster: ClusterSession, *place: str) -> None:
+        for name in place:
+            check_name(name)
         self.id = next(_numbers)
         self.target = target
         bucket, scope, collection = place or ("", "", "")
@@ -250,6 +252,7 @@ class ClusterSession(Target):
 
     def bucket(self, name: str) -> BucketSession:
         """The session of a bucket; it starts to connect when it is new."""
+        check_name(name)
         session = self.buckets.get(name)
         if session is None:
             session = self.buckets[name] = BucketSession(self._owner, self, name)
