@@ -17,7 +17,7 @@ from typing import Any
 
 from twisted.protocols import amp
 
-__all__ = ["ACK", "BATCH", "KIND", "LOG", "RESULTS", "LongBytes", "encode_box", "payload_of"]
+__all__ = ["ACK", "BATCH", "KIND", "RESULTS", "LongBytes", "encode_box", "payload_of"]
 
 KIND = b"+"
 """The key that tells a box of our own from those of `callRemote`."""
@@ -31,9 +31,6 @@ RESULTS = b"r"
 ACK = b"a"
 """The key (and, in a box without payload, the kind) that acknowledges boxes."""
 
-LOG = b"l"
-"""Kind: a line for the application's log, from a worker."""
-
 _LIMIT = 0xFFFF
 
 
@@ -45,7 +42,7 @@ def encode_box(kind: bytes, payload: bytes, acknowledged: int = 0) -> bytes:
     """The bytes of one box of our own.
 
     Args:
-        kind: One of `BATCH`, `RESULTS`, `ACK`, `LOG`.
+        kind: One of `BATCH`, `RESULTS`, `ACK`.
         payload: What it carries; any length.
         acknowledged: How many boxes it acknowledges.
     """

@@ -22,7 +22,7 @@ from twisted.protocols import amp
 
 from txcouchbase.amp import wire
 from txcouchbase.amp.errors import error_from_data
-from txcouchbase.amp.framing import ACK, BATCH, KIND, LOG, RESULTS, encode_box, payload_of
+from txcouchbase.amp.framing import ACK, BATCH, KIND, RESULTS, encode_box, payload_of
 from txcouchbase.exceptions import WorkerLost
 from txcouchbase.workers.operation import Operation
 
@@ -46,10 +46,6 @@ class LaneOwner:
 
     def lane_spoke_nonsense(self, lane: Lane, reason: str) -> None:
         """The worker sent something that cannot be understood."""
-        raise NotImplementedError
-
-    def worker_logged(self, lane: Lane, level: str, text: str) -> None:
-        """The worker has a line for the log."""
         raise NotImplementedError
 
 
@@ -132,8 +128,6 @@ class Lane:
         self._unacknowledged -= acknowledged
         if kind == RESULTS:
             self._results_received(payload)
-        elif kind == LOG:
-            self._owner.worker_logged(self, *payload)
         elif kind != ACK:
             self._owner.lane_spoke_nonsense(self, f"unknown box {kind!r}")
             return

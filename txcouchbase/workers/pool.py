@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from couchbase.exceptions import UnAmbiguousTimeoutException
 from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred, inlineCallbacks, succeed
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 import txcouchbase
@@ -322,11 +322,6 @@ class WorkerPool(LaneOwner):
     def lane_spoke_nonsense(self, lane: Lane, reason: str) -> None:
         """A worker sent something that cannot be understood."""
         self._carry_out(self._brain.broken(lane.generation, reason))
-
-    def worker_logged(self, lane: Lane, level: str, text: str) -> None:
-        """A worker has a line for the log."""
-        named: Any = LogLevel.levelWithName(level)
-        _log.emit(named, "worker {pid}: {text}", pid=lane.pid, text=text)
 
     # -- admission and dispatch -----------------------------------------------------------
 
