@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -421,6 +423,28 @@ class KeyValueTests(ServerTestCase):
         result = yield collections[0].get(self.key("k"))
         self.assertEqual(result.value, 1)
         yield self.assertFailure(collections[1].get(self.key("k")), RuntimeError)
+
+    @inlineCallbacks
+    def test_clusters_that_share_a_pool_share_the_order_on_a_key(self) -> Any:
+        first = self.cluster(PoolConfig(min_workers=2, max_workers=2))
+        writing = first.bucket(self.bucket_name).default_collection()
+        yield first.wait_until_ready(timedelta(seconds=30))
+        lane = writing._keyspace.target.lanes[0]
+        assert lane.pid is not None
+        os.kill(lane.pid, signal.SIGSTOP)
+        long = timedelta(seconds=30)
+        written = writing.upsert(self.key("k"), "first", timeout=long)
+        # The second cluster can connect on the other worker only.
+        bucket = self.cluster(first.pool).bucket(self.bucket_name)
+        yield bucket.on_connect()
+        reading = bucket.default_collection().get(self.key("k"), timeout=long)
+        other = yield bucket.default_collection().exists(self.key("other"), timeout=long)
+        self.assertFalse(other.exists)
+        self.assertNoResult(reading)
+        os.kill(lane.pid, signal.SIGCONT)
+        yield written
+        result = yield reading
+        self.assertEqual(result.value, "first")
 
     @inlineCallbacks
     def test_named_collections(self) -> Any:

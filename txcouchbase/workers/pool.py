@@ -40,7 +40,7 @@ from txcouchbase.workers.brain import (
 from txcouchbase.workers.config import PoolConfig
 from txcouchbase.workers.lane import Lane, LaneOwner, timed_out
 from txcouchbase.workers.operation import Operation
-from txcouchbase.workers.session import BucketSession, ClusterSession
+from txcouchbase.workers.session import BucketSession, ClusterSession, Target
 from txcouchbase.workers.view import WorkerView
 from txcouchbase.workers.waiting import Waiters
 
@@ -241,10 +241,9 @@ class WorkerPool(LaneOwner):
         if lane is not None:
             operation.pinned = True
             self._dispatch(operation, lane)
-        elif target.lanes and not target.waiting:
-            self._dispatch(operation)
-        else:
+        elif target.waiting or not target.lanes or not self._dispatch(operation):
             target.waiting.append(operation)
+            self.dispatch_waiting(target)
             target.ask()
 
     def cancel(self, operation: Operation) -> None:
@@ -289,11 +288,18 @@ class WorkerPool(LaneOwner):
         self._calls.add(call)
         return call
 
-    def dispatch_waiting(self, operations: deque[Operation]) -> None:
-        """Send what waited for a connection, in its order."""
-        for operation in operations:
-            if not operation.settled:
-                self._dispatch(operation)
+    def dispatch_waiting(self, target: Target) -> None:
+        """Send what waited for a connection, in its order, as far as it can be sent."""
+        if not target.waiting or not target.lanes:
+            return
+        waiting, target.waiting = target.waiting, deque()
+        held = set()
+        for operation in waiting:
+            if operation.settled:
+                continue
+            if operation.ident in held or not self._dispatch(operation):
+                held.add(operation.ident)
+                target.waiting.append(operation)
 
     def fail_waiting(self, operations: deque[Operation], error: Exception) -> None:
         """Fail what waited for a connection."""
@@ -335,13 +341,20 @@ class WorkerPool(LaneOwner):
             not self._pending or self._pending_bytes + size <= self.config.max_pending_bytes
         )
 
-    def _dispatch(self, operation: Operation, lane: Lane | None = None) -> None:
+    def _dispatch(self, operation: Operation, lane: Lane | None = None) -> bool:
+        """Queue an operation on a lane, or tell that it has to wait.
+
+        It has to while the lane that works on its key is not connected for it: another cluster
+        that shares the pool put the key there.
+        """
         if operation.deadline is None:
             operation.deadline = self._reactor.seconds() + operation.default_timeout
         if lane is None:
             entry = self._keys.get(operation.ident) if operation.ident is not None else None
             if entry is not None:
                 lane = entry[0]
+                if lane not in operation.keyspace.target.lanes:
+                    return False
                 entry[1] += 1
             else:
                 lanes = operation.keyspace.target.lanes
@@ -352,6 +365,7 @@ class WorkerPool(LaneOwner):
                 if operation.ident is not None:
                     self._keys[operation.ident] = [lane, 1]
         lane.submit(operation)
+        return True
 
     def _fail_unsent(self, operation: Operation, error: Exception) -> None:
         if not operation.settled:
@@ -370,6 +384,7 @@ class WorkerPool(LaneOwner):
                     deadline = operation.deadline
                     if deadline is not None and deadline <= now:
                         self._fail_unsent(operation, timed_out(operation, sent=False))
+                self.dispatch_waiting(target)
 
     def _release_room_waiters(self) -> None:
         self._room_waiters.release(lambda: self._has_room(0))
@@ -504,9 +519,7 @@ class WorkerPool(LaneOwner):
             if self._brain.closing or target.closed:
                 closed = PoolClosed(f"closed before {operation.kind.name} was sent")
                 self._fail_unsent(operation, closed)
-            elif target.lanes and not target.waiting:
-                self._dispatch(operation)
-            else:
+            elif target.waiting or not target.lanes or not self._dispatch(operation):
                 target.waiting.append(operation)
         self._carry_out(instructions)
         for operation, error in failed:

@@ -53,8 +53,8 @@ class SessionOwner(Protocol):
     def later(self, delay: float, function: Any, *args: Any) -> DelayedCall:
         """Call a function after so many seconds, unless the pool ends before."""
 
-    def dispatch_waiting(self, operations: deque[Operation]) -> None:
-        """Send what waited for a connection."""
+    def dispatch_waiting(self, target: Target) -> None:
+        """Send what waited for a connection, as far as it can be sent."""
 
     def fail_waiting(self, operations: deque[Operation], error: Exception) -> None:
         """Fail what waited for a connection."""
@@ -166,8 +166,7 @@ class Target:
         self.ever_connected = True
         self._connected(lane)
         self._waiters.release_present()
-        waiting, self.waiting = self.waiting, deque()
-        self._owner.dispatch_waiting(waiting)
+        self._owner.dispatch_waiting(self)
 
     def _interrupted(self, failure: Failure, lane: Lane) -> None:
         # The worker has ended: its successor gets everything replayed.
