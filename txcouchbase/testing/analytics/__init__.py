@@ -1,0 +1,1 @@
+"""The analytics service: scopes, collections, indexes and links, stored and read back."""

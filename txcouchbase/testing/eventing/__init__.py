@@ -1,0 +1,1 @@
+"""The eventing service: functions, stored with their states, and not executed."""

@@ -1,0 +1,1 @@
+"""The search service: its indexes, stored and read back."""

@@ -1,0 +1,297 @@
+"""The HTTP requests of the search service.
+
+Paths and answers are those of Couchbase's documentation, *Search REST API*; messages are those of
+``cbgt`` and ``cbft``. Indexes are stored and read back. A query is checked, and answered with an
+error that says that it is not evaluated; so is the analysis of a document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from txcouchbase.testing.http.calls import Answer, Call, HttpRefused, json_answer
+from txcouchbase.testing.http.envelope import framed, peek
+from txcouchbase.testing.http.routes import Handler, Route
+from txcouchbase.testing.http.rows import encoded
+from txcouchbase.testing.kv.manifest import leb128
+from txcouchbase.testing.search.indexes import CONTROLS, SearchRefused, Source, covered, prefix_of
+
+if TYPE_CHECKING:
+    from txcouchbase.testing.cluster import ClusterState
+
+__all__ = ["ROUTES", "failure", "render"]
+
+NOT_EVALUATED = "this node stores search indexes and does not evaluate them; script an answer"
+IMPLEMENTATION = "5.7.0"
+"""The version of the format in which definitions are kept, as 7.6 says it."""
+
+
+def render(
+    rows: Iterable[Any], metadata: dict[str, Any], errors: list[dict[str, Any]], call: Call
+) -> Answer:
+    """An answer of hits, as the search service sends it.
+
+    :param rows: the hits: ``index``, ``id``, ``score``, and further members.
+    :param metadata: members beside the hits. ``status``, ``took``, ``total_hits`` and ``max_score``
+        are made where they lack.
+    :param errors: of partitions, if there are hits: by ``partition`` (or number) and ``msg``;
+        else what the whole query fails with.
+    :param call: the request.
+    """
+    some, hits = peek(rows)
+    if errors and not some:
+        failed = {"error": _text(errors[0]), "status": "fail", "request": _request(call)}
+        # The members of success keep clients from harm if the status is set to 200.
+        failed |= {"hits": [], "total_hits": 0, "max_score": 0.0, "took": 0}
+        return json_answer(failed | metadata, 400)
+    total, best = 0, 0.0
+
+    def counted() -> Iterator[Any]:
+        nonlocal total, best
+        for hit in hits:
+            total += 1
+            if isinstance(hit, dict) and isinstance(hit.get("score"), (int, float)):
+                best = max(best, hit["score"])
+            yield hit
+
+    def rest() -> dict[str, Any]:
+        status: dict[str, Any] = {"total": 1, "failed": 0, "successful": 1}
+        if errors:
+            status = {"total": len(errors) + 1, "failed": len(errors), "successful": 1}
+            status["errors"] = {
+                str(error.get("partition", number)): _text(error)
+                for number, error in enumerate(errors)
+            }
+        made = {"status": status, "request": _request(call), "total_hits": total}
+        return made | {"max_score": best, "took": 100_000, "facets": None} | metadata
+
+    return Answer(framed("hits", encoded(counted()), rest))
+
+
+def failure(reason: str) -> dict[str, Any]:
+    """The body of an answer to what the service does not know, or cannot do."""
+    return {"error": reason, "status": "fail"}
+
+
+def _text(error: dict[str, Any]) -> str:
+    return str(error.get("msg", error))
+
+
+def _request(call: Call) -> Any:
+    try:
+        return call.json()
+    except HttpRefused:
+        return call.body.decode("utf-8", "replace")
+
+
+def _refused(call: Call, message: str, code: int = 400) -> HttpRefused:
+    """A refusal in the form of the service; it repeats the request, if there was a body."""
+    value = failure(message)
+    return HttpRefused(code, value | {"request": _request(call)} if call.body else value)
+
+
+def _guarded(permission: str, handler: Handler) -> Handler:
+    """A handler for those who may, whose `SearchRefused` have the form of the service."""
+
+    def guarded(state: ClusterState, call: Call) -> Answer:
+        bucket = call.names.get("bucket")
+        if call.account is None or not call.account.may(permission, bucket):
+            reason = f"rest_auth: no permission to perform this action for the source: {permission}"
+            raise _refused(call, reason, 403)
+        try:
+            return handler(state, call)
+        except SearchRefused as refused:
+            raise _refused(call, refused.message, refused.code) from None
+
+    return guarded
+
+
+def _prefix(state: ClusterState, call: Call) -> str:
+    """What precedes the names of the indexes that a request is about."""
+    bucket, scope = call.names.get("bucket"), call.names.get("scope")
+    if bucket is None or scope is None:
+        return ""
+    found = state.buckets.get(bucket)
+    if found is None or scope not in found.manifest.scopes():
+        raise SearchRefused(f"rest_auth: preparePerms, err: no scope {bucket}.{scope}")
+    return prefix_of(bucket, scope)
+
+
+def _name(state: ClusterState, call: Call) -> str:
+    return _prefix(state, call) + call.names["index"]
+
+
+def _shown(definition: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """A definition as its scope shows it: by its own name."""
+    return definition | {"name": definition["name"].removeprefix(prefix)}
+
+
+def _all(state: ClusterState, call: Call) -> Answer:
+    prefix = _prefix(state, call)
+    indexes = state.search_indexes
+    found = {name: _shown(each, prefix) for name, each in indexes.all(prefix).items()}
+    shown = {"uuid": indexes.uuid, "indexDefs": found, "implVersion": IMPLEMENTATION}
+    return json_answer({"status": "ok", "indexDefs": shown if found else None})
+
+
+def _get(state: ClusterState, call: Call) -> Answer:
+    prefix = _prefix(state, call)
+    definition = _shown(state.search_indexes.get(prefix + call.names["index"]), prefix)
+    return json_answer({"status": "ok", "indexDef": definition, "planPIndexes": [], "warnings": []})
+
+
+def _put(state: ClusterState, call: Call) -> Answer:
+    prefix, name = _prefix(state, call), call.names["index"]
+    try:
+        body = call.json()
+    except HttpRefused:
+        raise SearchRefused(
+            f"rest_create_index: could not unmarshal json, indexName: {name}, err: no JSON"
+        ) from None
+    sources = {each.name: Source(each.uuid, each.vbuckets) for each in state.buckets.values()}
+    stored = state.search_indexes.put(name, prefix, body, sources)
+    return json_answer({"status": "ok", "name": stored["name"], "uuid": stored["uuid"]})
+
+
+def _drop(state: ClusterState, call: Call) -> Answer:
+    uuid = state.search_indexes.drop(_name(state, call))
+    return json_answer({"status": "ok", "uuid": uuid})
+
+
+def _control(control: str) -> Handler:
+    def switched(state: ClusterState, call: Call) -> Answer:
+        name, operation = _name(state, call), call.names["operation"]
+        indexes = state.search_indexes
+        if operation == "pause" and name not in indexes.held:
+            try:
+                indexes.held[name] = _documents(state, indexes.get(name))
+            except SearchRefused:
+                indexes.get(name)
+        indexes.control(name, control, operation)
+        return json_answer({"status": "ok"})
+
+    return switched
+
+
+def _documents(state: ClusterState, definition: dict[str, Any]) -> int:
+    """How many documents an index covers: those of its collections.
+
+    :raises SearchRefused: where that depends on what the documents hold, or on other indexes.
+    """
+    held = state.search_indexes.held.get(definition["name"])
+    if held is not None:
+        return held
+    if definition["type"] == "fulltext-alias":
+        raise _undone("Count", definition["name"])
+    bucket = state.buckets.get(definition.get("sourceName", ""))
+    if bucket is None:
+        return 0
+    collections = covered(definition["params"])
+    if collections is None:
+        raise _undone("Count", definition["name"])
+    scopes = bucket.manifest.scopes()
+    numbers = {scopes.get(scope, {}).get(collection) for scope, collection in collections}
+    prefixes, now = tuple(leb128(each) for each in numbers if each is not None), state.seconds()
+    return sum(
+        key.startswith(prefixes) and not 0 < document.expiry <= now
+        for key, document in bucket.documents.items()
+    )
+
+
+def _undone(what: str, name: str) -> SearchRefused:
+    return SearchRefused(f"rest_index: {what}, indexName: {name}, err: {NOT_EVALUATED}", 500)
+
+
+def _count(state: ClusterState, call: Call) -> Answer:
+    definition = state.search_indexes.get(_name(state, call))
+    return json_answer({"status": "ok", "count": _documents(state, definition)})
+
+
+def _statistics(state: ClusterState, call: Call) -> Answer:
+    definition = state.search_indexes.get(call.names["index"])
+    basic = {"DocCount": _documents(state, definition)}
+    return json_answer({"feeds": {}, "pindexes": {definition["name"]: {"basic": basic}}})
+
+
+def _all_statistics(state: ClusterState, call: Call) -> Answer:
+    indexes = state.search_indexes.all()
+    statistics: dict[str, Any] = {"num_indexes": len(indexes)}
+    for name, definition in indexes.items():
+        key = f"{definition.get('sourceName', '')}:{name}:doc_count"
+        try:
+            statistics[key] = _documents(state, definition)
+        except SearchRefused:
+            # One index that cannot be counted does not hide the others.
+            continue
+    return json_answer(statistics)
+
+
+def _analyze(state: ClusterState, call: Call) -> Answer:
+    name = _name(state, call)
+    state.search_indexes.get(name)
+    raise SearchRefused(f"bleve: AnalyzeDoc, indexName: {name}, err: {NOT_EVALUATED}", 500)
+
+
+def _query(state: ClusterState, call: Call) -> Answer:
+    name = _name(state, call)
+    state.search_indexes.get(name)
+    if not state.search_indexes.allows(name, "canRead"):
+        raise SearchRefused(
+            f"rest_index: Query, indexName: {name}, err: pindex: no planPIndexes for indexName:"
+            f" {name}, querying is disallowed"
+        )
+    reason = _query_error(call)
+    if reason is not None:
+        raise SearchRefused(f"rest_index: Query, indexName: {name}, err: bleve: {reason}")
+    raise SearchRefused(f"rest_index: Query, indexName: {name}, err: {NOT_EVALUATED}")
+
+
+def _query_error(call: Call) -> str | None:
+    """What is wrong with the body of a query, None if nothing is."""
+    try:
+        body = call.json()
+    except HttpRefused:
+        return "parsing query request, err: no JSON"
+    if not isinstance(body, dict):
+        return "parsing query request, err: not an object"
+    if not isinstance(body.get("query"), dict) and not isinstance(body.get("knn"), list):
+        return "QueryBleve, err: unknown query type"
+    for member in ("size", "from"):
+        value = body.get(member, 0)
+        if type(value) is not int or value < 0:
+            return f"parsing query request, err: {member} must be a number of hits"
+    return None
+
+
+def _ping(state: ClusterState, call: Call) -> Answer:
+    return Answer(b"")
+
+
+_ONE = "/index/{index}"
+
+_HANDLERS: tuple[tuple[str, str, str, Handler], ...] = (
+    ("GET", "/index", "search", _all),
+    ("GET", _ONE, "search", _get),
+    ("PUT", _ONE, "search_manage", _put),
+    ("DELETE", _ONE, "search_manage", _drop),
+    ("GET", f"{_ONE}/count", "search", _count),
+    ("POST", f"{_ONE}/query", "search", _query),
+    ("POST", f"{_ONE}/analyzeDoc", "search", _analyze),
+    *(
+        ("POST", f"{_ONE}/{control}/{{operation}}", "search_manage", _control(control))
+        for control in CONTROLS
+    ),
+)
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/api/ping", _ping, login=False),
+    Route("GET", "/api/nsstats", _guarded("search", _all_statistics)),
+    Route("GET", "/api/stats/index/{index}", _guarded("search", _statistics)),
+    *(
+        Route(method, prefix + path, _guarded(permission, handler))
+        for prefix in ("/api", "/api/bucket/{bucket}/scope/{scope}")
+        for method, path, permission, handler in _HANDLERS
+    ),
+)
+"""The requests of the search service: of the cluster, and of each scope."""

@@ -1,0 +1,1 @@
+"""The view service: design documents, stored and read back."""
