@@ -1,0 +1,1 @@
+"""The query service: SQL++ on the documents of the node."""

@@ -1,0 +1,152 @@
+"""What one run of a statement knows: parameters, time, and what it has counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from txcouchbase.testing.query.errors import QueryError
+
+if TYPE_CHECKING:
+    from txcouchbase.testing.cluster import ClusterState
+    from txcouchbase.testing.management.accounts import Account
+
+__all__ = ["Evaluator", "Execution", "Pace", "Prefetched", "Row"]
+
+Row = tuple[Any, ...]
+"""Values by their places; `scope.Scope` knows which is where."""
+
+Evaluator = Callable[[Row], Any]
+"""An expression, compiled."""
+
+SMALLEST, FIRST, LARGEST = 1, 16, 512
+"""Rows of a batch: at least, at first, and at most."""
+
+SLOW, FAST = 0.003, 0.0008
+"""Seconds of a step after which batches become smaller, and below which they become larger."""
+
+_CHECK_EVERY = 1024
+"""Elements of a loop between two looks at the clock."""
+
+
+class Pace:
+    """How many rows a step of the pipeline handles at once.
+
+    Others share the reactor with the query, so a step should take about a millisecond or two; the
+    first one is small, so that the first row leaves soon.
+    """
+
+    def __init__(self) -> None:
+        self.size = FIRST
+
+    def steps(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches, with a look at how long each of them took."""
+        while True:
+            started = perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            took = perf_counter() - started
+            if took > SLOW:
+                self.size = max(self.size // 4, SMALLEST)
+            elif took < FAST:
+                self.size = min(self.size * 2, LARGEST)
+            yield batch
+
+
+class Prefetched:
+    """The rows of a subquery that uses nothing from outside: it runs once.
+
+    :param batches: the subquery, running.
+    """
+
+    def __init__(self, batches: Callable[[], Iterator[list[Any]]]) -> None:
+        self._start = batches
+        self._running: Iterator[list[Any]] | None = None
+        self._rows: list[Any] = []
+        self._done = False
+
+    def steps(self) -> Iterator[list[Any]]:
+        """Run it step by step; each step gives an empty batch."""
+        if self._running is None:
+            self._running = self._start()
+        for batch in self._running:
+            self._rows.extend(batch)
+            yield []
+        self._done = True
+
+    def rows(self) -> list[Any]:
+        """All its rows."""
+        if not self._done:
+            for _ in self.steps():
+                pass
+        return self._rows
+
+
+@dataclass
+class Execution:
+    """One run of one statement.
+
+    :param positional: ``$1`` and on, or the values for ``?``.
+    :param named: by their names without the dollar sign.
+    :param context: the bucket and scope to which names of collections are relative.
+    :param now: when it started, seconds since the epoch.
+    :param deadline: when it must have ended, on the state's clock; None for never.
+    """
+
+    state: ClusterState
+    account: Account | None = None
+    positional: list[Any] = field(default_factory=list)
+    named: dict[str, Any] = field(default_factory=dict)
+    context: tuple[str, str] | None = None
+    now: float = 0.0
+    deadline: float | None = None
+    timeout: float = 0.0
+    readonly: bool = False
+    preserve_expiry: bool = False
+    pace: Pace = field(default_factory=Pace)
+    prefetch: list[Prefetched] = field(default_factory=list)
+    mutations: int = 0
+    sorted_rows: int = 0
+    warnings: list[dict[str, Any]] = field(default_factory=list)
+    errors: list[QueryError] = field(default_factory=list)
+    _ticks: int = 0
+
+    def check_time(self) -> None:
+        """See whether there is time left.
+
+        :raises QueryError: 1080.
+        """
+        if self.deadline is not None and self.state.seconds() >= self.deadline:
+            raise QueryError(1080, f"Timeout {self.timeout:g}s exceeded")
+
+    def tick(self) -> None:
+        """Say that a loop has gone on by one element.
+
+        :raises QueryError: 1080.
+        """
+        self._ticks += 1
+        if self._ticks >= _CHECK_EVERY:
+            self._ticks = 0
+            self.check_time()
+
+    def parameter(self, key: str | int) -> Any:
+        """The value of a parameter.
+
+        :raises QueryError: 5010 if none was given.
+        """
+        if isinstance(key, int):
+            if 0 < key <= len(self.positional):
+                return self.positional[key - 1]
+            raise QueryError(
+                5010,
+                f"Error evaluating projection - cause: No value for positional parameter ${key}.",
+            )
+        if key in self.named:
+            return self.named[key]
+        raise QueryError(
+            5010, f"Error evaluating projection - cause: No value for named parameter ${key}."
+        )
