@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from txcouchbase.testing.kv.errormap import ERROR_MAP
 from txcouchbase.testing.kv.frames import DATATYPE_JSON, Feature, Opcode, Request, reply
-from txcouchbase.testing.kv.scram import MECHANISMS, Scram, check_plain
+from txcouchbase.testing.kv.scram import MECHANISMS, Scram, plain_credentials, scram_name
 from txcouchbase.testing.kv.status import Refused, Status
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HANDLERS", "VERSION"]
 
-VERSION = b"7.6.0-embedded"
+VERSION = b"7.6.2-1-enterprise"
+"""As servers say it: version, build and edition, which clients take apart."""
 
 _FEATURES = {int(feature) for feature in Feature}
 _COLLECTION_ID = Struct(">QI")
@@ -42,33 +43,40 @@ def _mechanisms(session: Session, request: Request) -> bytes:
 
 def _authenticate(session: Session, request: Request) -> bytes:
     # Whatever the outcome, an earlier login ends here.
-    session.authenticated = False
+    session.log_in(None)
     session.scram = None
     mechanism = request.key.decode("ascii", "replace")
-    username, password = session.cluster.username, session.cluster.password
+    security = session.cluster.security
     if mechanism not in MECHANISMS:
         raise Refused(Status.EINVAL)
     if mechanism == "PLAIN":
-        if not check_plain(request.value, username, password):
+        credentials = plain_credentials(request.value)
+        account = security.authenticate(*credentials) if credentials else None
+        if account is None:
             raise Refused(Status.AUTH_ERROR)
-        session.authenticated = True
+        session.log_in(account)
         return reply(request)
-    scram = Scram(mechanism, username, password)
+    name = scram_name(request.value)
+    account = security.account(name) if name is not None else None
+    if account is None:
+        raise Refused(Status.AUTH_ERROR)
+    scram = Scram(mechanism, account.password)
     challenge = scram.first(request.value)
     if challenge is None:
         raise Refused(Status.AUTH_ERROR)
-    session.scram = scram
+    session.scram = account, scram
     return reply(request, Status.AUTH_CONTINUE, value=challenge)
 
 
 def _step(session: Session, request: Request) -> bytes:
-    scram, session.scram = session.scram, None
-    if scram is None:
+    exchange, session.scram = session.scram, None
+    if exchange is None:
         raise Refused(Status.EINVAL)
+    account, scram = exchange
     signature = scram.final(request.value)
     if signature is None:
         raise Refused(Status.AUTH_ERROR)
-    session.authenticated = True
+    session.log_in(account)
     return reply(request, value=signature)
 
 
@@ -84,7 +92,8 @@ def _select_bucket(session: Session, request: Request) -> bytes:
 
 def _cluster_config(session: Session, request: Request) -> bytes:
     session.require_login()
-    value = session.cluster.config_bytes(session.bucket)
+    bucket = None if session.bucket is None else session.selected()
+    value = session.cluster.config_bytes(bucket)
     return reply(request, value=value, datatype=DATATYPE_JSON if session.json else 0)
 
 

@@ -12,12 +12,14 @@ from zlib import crc32
 
 from txcouchbase.testing.kv.frames import DATATYPE_JSON
 from txcouchbase.testing.kv.manifest import Manifest, split_leb128
+from txcouchbase.testing.kv.settings import DURABILITY_LEVELS, BucketSettings
 from txcouchbase.testing.kv.status import Refused, Status
+from txcouchbase.testing.views.designs import DesignDocument
 
 __all__ = ["LOCKED_CAS", "MAX_VALUE", "VBUCKETS", "Bucket", "Document", "vbucket_of"]
 
-VBUCKETS = 64
-"""How many vBuckets a bucket has; servers have 1024, on macOS 64, and clients take any number."""
+VBUCKETS = BucketSettings.vbuckets
+"""How many vBuckets a bucket has if nobody says how many; servers have 1024, on macOS 64."""
 
 MAX_VALUE = 20 * 1024 * 1024
 """Bytes of the longest document."""
@@ -37,9 +39,12 @@ _HEAD = Struct(">BBHBBHI")
 _TAIL = Struct(">QI")
 
 
-def vbucket_of(key: bytes) -> int:
-    """The vBucket of a key without its collection number, as clients choose it."""
-    return ((crc32(key) >> 16) & 0x7FFF) % VBUCKETS
+def vbucket_of(key: bytes, count: int = VBUCKETS) -> int:
+    """The vBucket of a key without its collection number, as clients choose it.
+
+    :param count: how many there are.
+    """
+    return ((crc32(key) >> 16) & 0x7FFF) % count
 
 
 class Document:
@@ -75,6 +80,13 @@ class Document:
         self.xattrs = ""
         self.deleted = False
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Document:
+        # All attributes are immutable; many documents are copied at once.
+        copied = Document()
+        for name in Document.__slots__:
+            setattr(copied, name, getattr(self, name))
+        return copied
+
     @property
     def flags(self) -> int:
         """The four bytes that clients use for their own: the format of the value."""
@@ -98,18 +110,72 @@ class Bucket:
     """The documents, collections and sequence numbers of one bucket.
 
     :param name: what clients select.
+    :param settings: how it is set up; None for `BucketSettings` as they are by default.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, settings: BucketSettings | None = None) -> None:
         self.name = name
         self.uuid = uuid4().hex
         self.manifest = Manifest()
         self.documents: dict[bytes, Document] = {}
         self.tombstones: dict[bytes, Document] = {}
-        self.seqnos = [0] * VBUCKETS
-        self.vbucket_uuids = [uuid4().int & 0xFFFFFFFFFFFF for _ in range(VBUCKETS)]
+        self.design_documents: dict[str, DesignDocument] = {}
+        self.dropped = False
+        """Whether the bucket is gone; connections that have it selected are told."""
+        self.configure(settings or BucketSettings())
+        self.vbuckets = self.settings.vbuckets
+        self._renew()
         self._cas = 0
         self._heads: dict[tuple[int, int], bytes] = {}
+
+    def configure(self, settings: BucketSettings) -> None:
+        """Set the bucket up anew; what is stored stays as it is."""
+        self.settings = settings
+        self.strict = settings.replicas > 0 or settings.ephemeral
+        """Whether durable writes must be looked at."""
+        self._max_ttl = settings.max_ttl
+
+    def _renew(self) -> None:
+        self.seqnos = [0] * self.vbuckets
+        self.vbucket_uuids = [uuid4().int & 0xFFFFFFFFFFFF for _ in range(self.vbuckets)]
+
+    def flush(self) -> None:
+        """Forget all documents; scopes and collections stay."""
+        # In place, since connections look documents up directly.
+        self.documents.clear()
+        self.tombstones.clear()
+        self._renew()
+
+    def restore(self, stored: Bucket) -> None:
+        """Take over what another bucket stores, which must not be used any more.
+
+        Sequence numbers and CAS go on from where they are.
+        """
+        # In place, since connections look documents up directly.
+        self.documents.clear()
+        self.documents.update(stored.documents)
+        self.tombstones.clear()
+        self.tombstones.update(stored.tombstones)
+        self.manifest.restore(stored.manifest)
+        self.configure(stored.settings)
+
+    def drop(self) -> None:
+        """Forget everything."""
+        self.flush()
+        self.dropped = True
+
+    def check_durability(self, level: int) -> None:
+        """Whether a write can be as durable as it must be.
+
+        :param level: what the client asks for, the number of one of `DURABILITY_LEVELS`.
+        :raises Refused: DURABILITY_INVALID_LEVEL where a bucket cannot have that level,
+            DURABILITY_IMPOSSIBLE where replicas are missing.
+        """
+        settings = self.settings
+        if settings.ephemeral and level > DURABILITY_LEVELS.index("majority"):
+            raise Refused(Status.DURABILITY_INVALID_LEVEL)
+        if settings.replicas and (level or settings.durability != "none"):
+            raise Refused(Status.DURABILITY_IMPOSSIBLE)
 
     def next_cas(self, now: float) -> int:
         """A CAS above every other: nanoseconds, whose low 16 bits count within one instant."""
@@ -212,8 +278,8 @@ class Bucket:
         """
         if len(value) > MAX_VALUE:
             raise Refused(Status.E2BIG)
-        if self.manifest.has_limits and not deleted:
-            expiry = self._limited(key, expiry, now)
+        if (self._max_ttl or self.manifest.has_limits) and not deleted:
+            expiry = self.limited(key, expiry, now)
         if document is None:
             document = Document()
             buried = self.tombstones.pop(key, None)
@@ -292,8 +358,11 @@ class Bucket:
         """The first twelve bytes of a GET response."""
         return document.head or self._head(len(document.tail) - 12, document.datatype)
 
-    def _limited(self, key: bytes, expiry: int, now: float) -> int:
+    def limited(self, key: bytes, expiry: int, now: float) -> int:
+        """An expiry (seconds since the epoch, 0 for never) within what its collection allows."""
         limit = self.manifest.max_expiry(split_leb128(key)[0])
+        if limit is None:
+            limit = self._max_ttl
         return min(expiry or int(now) + limit, int(now) + limit) if limit else expiry
 
     def _mutate(self, document: Document, vbucket: int, now: float, cas: int) -> int:

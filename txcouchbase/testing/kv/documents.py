@@ -17,7 +17,7 @@ from txcouchbase.testing.kv.status import Refused, Status
 if TYPE_CHECKING:
     from txcouchbase.testing.kv.session import Handler, Session
 
-__all__ = ["HANDLERS"]
+__all__ = ["HANDLERS", "READING_WRITES", "READS"]
 
 _STORE_EXTRAS = Struct(">II")
 _COUNTER_EXTRAS = Struct(">QQI")
@@ -66,7 +66,7 @@ def _found(bucket: Bucket, request: Request, document: Document, cas: int | None
 
 
 def _set(session: Session, request: Request) -> bytes:
-    bucket = session.require_bucket(request)
+    bucket = session.require_writable(request)
     if len(request.extras) != 8:
         raise Refused(Status.EINVAL)
     flags, expiry = _STORE_EXTRAS.unpack(request.extras)
@@ -75,7 +75,7 @@ def _set(session: Session, request: Request) -> bytes:
 
 
 def _add(session: Session, request: Request) -> bytes:
-    bucket = session.require_bucket(request)
+    bucket = session.require_writable(request)
     if len(request.extras) != 8 or request.cas:
         raise Refused(Status.EINVAL)
     flags, expiry = _STORE_EXTRAS.unpack(request.extras)
@@ -85,7 +85,7 @@ def _add(session: Session, request: Request) -> bytes:
 
 
 def _replace(session: Session, request: Request) -> bytes:
-    bucket = session.require_bucket(request)
+    bucket = session.require_writable(request)
     if len(request.extras) != 8:
         raise Refused(Status.EINVAL)
     flags, expiry = _STORE_EXTRAS.unpack(request.extras)
@@ -123,7 +123,7 @@ def _write(
 
 def _delete(session: Session, request: Request) -> bytes:
     _bare(request, 0)
-    bucket = session.require_bucket(request)
+    bucket = session.require_writable(request)
     request.mutation_frames()
     document = bucket.writable(request.key, request.cas, request.now)
     if document is None:
@@ -134,7 +134,7 @@ def _delete(session: Session, request: Request) -> bytes:
 
 def _concatenate(session: Session, request: Request) -> bytes:
     _bare(request, 0, value=True)
-    bucket = session.require_bucket(request)
+    bucket = session.require_writable(request)
     request.mutation_frames()
     document = bucket.writable(request.key, request.cas, request.now)
     if document is None:
@@ -155,7 +155,7 @@ def _concatenate(session: Session, request: Request) -> bytes:
 
 def _count(session: Session, request: Request) -> bytes:
     _bare(request, 20)
-    bucket = session.require_bucket(request)
+    bucket = session.require_writable(request)
     request.mutation_frames()
     delta, initial, expiry = _COUNTER_EXTRAS.unpack(request.extras)
     document = bucket.writable(request.key, request.cas, request.now)
@@ -198,6 +198,7 @@ def _touch(session: Session, request: Request) -> bytes:
     if document.locked(now):
         raise Refused(Status.LOCKED)
     expiry = bucket.absolute_expiry(_U32.unpack(request.extras)[0], now)
+    expiry = bucket.limited(request.key, expiry, now)
     if expiry != document.expiry:
         bucket.change(document, request.vbucket, expiry, now)
     if request.opcode == Opcode.TOUCH:
@@ -255,3 +256,9 @@ HANDLERS: dict[int, Handler] = {
     Opcode.UNLOCK: _unlock,
     Opcode.GET_META: _get_meta,
 }
+
+READING_WRITES = frozenset({Opcode.GET_AND_TOUCH, Opcode.GET_LOCKED})
+"""Operations that need the right to read and the right to write."""
+
+READS = READING_WRITES | {Opcode.GET, Opcode.GET_META}
+"""Operations that need the right to read."""

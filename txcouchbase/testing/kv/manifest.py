@@ -12,9 +12,12 @@ import re
 
 from txcouchbase.testing.kv.status import Refused, Status
 
-__all__ = ["DEFAULT", "Manifest", "leb128", "split_leb128"]
+__all__ = ["DEFAULT", "NO_EXPIRY", "Manifest", "leb128", "split_leb128"]
 
 DEFAULT = "_default"
+NO_EXPIRY = -1
+"""A longest life that stands for none, whatever the bucket says."""
+
 FIRST_ID = 8
 NAME = re.compile(r"[A-Za-z0-9\-][A-Za-z0-9_\-%]{0,250}\Z")
 
@@ -54,6 +57,7 @@ class Manifest:
         self._scope_ids: dict[str, int] = {DEFAULT: 0}
         self._collections: dict[str, dict[str, int]] = {DEFAULT: {DEFAULT: 0}}
         self._expiries: dict[int, int] = {}
+        self._history: set[int] = set()
         self.live: set[int] = {0}
         """Numbers of the collections that exist."""
 
@@ -82,9 +86,21 @@ class Manifest:
             raise Refused(Status.UNKNOWN_COLLECTION, self.unknown())
         return found
 
-    def max_expiry(self, collection_id: int) -> int:
-        """The longest life of documents in a collection in seconds; 0 for no limit."""
-        return self._expiries.get(collection_id, 0)
+    def names_of(self, collection_id: int) -> tuple[str, str] | None:
+        """The scope and name of a collection; None if there is none of that number."""
+        for scope, collections in self._collections.items():
+            for name, number in collections.items():
+                if number == collection_id:
+                    return scope, name
+        return None
+
+    def max_expiry(self, collection_id: int) -> int | None:
+        """The longest life of documents in a collection in seconds.
+
+        :returns: 0 for no limit, None where the bucket's limit holds.
+        """
+        expiry = self._expiries.get(collection_id)
+        return None if expiry is None else max(expiry, 0)
 
     @property
     def has_limits(self) -> bool:
@@ -105,10 +121,14 @@ class Manifest:
         self._collections[scope] = {}
         return self._changed()
 
-    def create_collection(self, scope: str, collection: str, max_expiry: int = 0) -> int:
+    def create_collection(
+        self, scope: str, collection: str, max_expiry: int = 0, history: bool = False
+    ) -> int:
         """Add a collection to a scope that exists.
 
-        :param max_expiry: the longest life of its documents in seconds; 0 for no limit.
+        :param max_expiry: the longest life of its documents in seconds; 0 for what the bucket
+            says, ``NO_EXPIRY`` for no limit.
+        :param history: whether the history of its documents is kept.
         :returns: the new uid of the manifest.
         :raises LookupError: for an unknown scope.
         :raises ValueError: for a name that exists, or that the server would not take.
@@ -122,9 +142,41 @@ class Manifest:
         self._next_collection += 1
         self._collections[scope][collection] = number
         self.live.add(number)
+        self._set(number, max_expiry, history)
+        return self._changed()
+
+    def update_collection(
+        self,
+        scope: str,
+        collection: str,
+        max_expiry: int | None = None,
+        history: bool | None = None,
+    ) -> int:
+        """Change a collection; None leaves a property as it is.
+
+        :returns: the new uid of the manifest.
+        :raises LookupError: if it does not exist.
+        """
+        number = self._collections.get(scope, {}).get(collection)
+        if number is None:
+            raise LookupError(f"no collection {scope}.{collection}")
+        self._set(
+            number,
+            self._expiries.get(number, 0) if max_expiry is None else max_expiry,
+            number in self._history if history is None else history,
+        )
+        return self._changed()
+
+    def _set(self, number: int, max_expiry: int, history: bool) -> None:
+        self._forget(number)
         if max_expiry:
             self._expiries[number] = max_expiry
-        return self._changed()
+        if history:
+            self._history.add(number)
+
+    def _forget(self, number: int) -> None:
+        self._expiries.pop(number, None)
+        self._history.discard(number)
 
     def drop_collection(self, scope: str, collection: str) -> int:
         """Take a collection out.
@@ -136,7 +188,7 @@ class Manifest:
         if number is None:
             raise LookupError(f"no collection {scope}.{collection}")
         self.live.discard(number)
-        self._expiries.pop(number, None)
+        self._forget(number)
         self._changed()
         return number
 
@@ -154,9 +206,21 @@ class Manifest:
         numbers = list(self._collections.pop(scope).values())
         self.live.difference_update(numbers)
         for number in numbers:
-            self._expiries.pop(number, None)
+            self._forget(number)
         self._changed()
         return numbers
+
+    def restore(self, stored: Manifest) -> None:
+        """Take over what another manifest holds, which must not be used any more.
+
+        Its uid grows, and numbers that were used since then stay used.
+        """
+        self._scope_ids = stored._scope_ids
+        self._collections = stored._collections
+        self._expiries = stored._expiries
+        self._history = stored._history
+        self.live = stored.live
+        self._changed()
 
     def as_dict(self) -> dict[str, object]:
         """The manifest as a server's JSON has it: numbers are hexadecimal strings."""
@@ -167,7 +231,7 @@ class Manifest:
                     "name": scope,
                     "uid": f"{self._scope_ids[scope]:x}",
                     "collections": [
-                        {"name": name, "uid": f"{number:x}"}
+                        {"name": name, "uid": f"{number:x}", "history": number in self._history}
                         | ({"maxTTL": self._expiries[number]} if number in self._expiries else {})
                         for name, number in collections.items()
                     ],

@@ -60,19 +60,30 @@ def parse(text: bytes) -> Path:
 
 
 def dump(value: Any) -> bytes:
-    """JSON as compact text."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    """JSON as compact text.
+
+    :raises Refused: VALUE_ETOODEEP.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, which only an escape can write.
+        return json.dumps(value, separators=(",", ":")).encode("ascii")
+    except RecursionError:
+        raise Refused(Status.VALUE_ETOODEEP) from None
 
 
 def load_value(text: bytes) -> Any:
     """A value that is to be inserted.
 
-    :raises Refused: VALUE_CANTINSERT where it is not JSON.
+    :raises Refused: VALUE_CANTINSERT where it is not JSON, VALUE_ETOODEEP.
     """
     try:
         return json.loads(text)
     except ValueError:
         raise Refused(Status.VALUE_CANTINSERT) from None
+    except RecursionError:
+        raise Refused(Status.VALUE_ETOODEEP) from None
 
 
 def _step(value: Any, step: Any) -> Any:

@@ -9,7 +9,7 @@ from binascii import Error as Base64Error
 from functools import lru_cache
 from secrets import token_bytes, token_hex
 
-__all__ = ["MECHANISMS", "Scram", "check_plain"]
+__all__ = ["MECHANISMS", "Scram", "plain_credentials", "scram_name"]
 
 ITERATIONS = 4096
 
@@ -19,24 +19,38 @@ MECHANISMS = (*_HASHES, "PLAIN")
 """What the node offers, the strongest first."""
 
 
-def check_plain(payload: bytes, username: str, password: str) -> bool:
-    """Whether the payload of PLAIN (authzid NUL user NUL password) names the user."""
+def plain_credentials(payload: bytes) -> tuple[str, str] | None:
+    """Name and password of PLAIN (authzid NUL name NUL password); None for anything else."""
     parts = payload.split(b"\0")
     if len(parts) != 3:
-        return False
-    name_matches = hmac.compare_digest(parts[1], username.encode())
-    return hmac.compare_digest(parts[2], password.encode()) and name_matches
+        return None
+    try:
+        return parts[1].decode(), parts[2].decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def scram_name(payload: bytes) -> str | None:
+    """Who the client's first message of SCRAM says it is; None for anything else."""
+    bare = payload.split(b",", 2)
+    name = _attributes(bare[2]).get(b"n") if len(bare) == 3 else None
+    if name is None:
+        return None
+    try:
+        return name.replace(b"=2C", b",").replace(b"=3D", b"=").decode()
+    except UnicodeDecodeError:
+        return None
 
 
 class Scram:
     """One SCRAM exchange.
 
     :param mechanism: one of `MECHANISMS` that starts with SCRAM.
+    :param password: what the client must know.
     """
 
-    def __init__(self, mechanism: str, username: str, password: str) -> None:
+    def __init__(self, mechanism: str, password: str) -> None:
         self._hash = _HASHES[mechanism]
-        self._username = username
         self._password = password
         self._client_first = b""
         self._server_first = b""
@@ -47,11 +61,8 @@ class Scram:
         bare = payload.split(b",", 2)
         if len(bare) != 3:
             return None
-        attributes = _attributes(bare[2])
-        name, nonce = attributes.get(b"n"), attributes.get(b"r")
-        if name is None or nonce is None:
-            return None
-        if name.replace(b"=2C", b",").replace(b"=3D", b"=") != self._username.encode():
+        nonce = _attributes(bare[2]).get(b"r")
+        if nonce is None:
             return None
         salt, _ = _salted(self._hash, self._password)
         self._nonce = nonce + token_hex(16).encode()

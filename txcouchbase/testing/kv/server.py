@@ -12,10 +12,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface.declarations import implementer
 
-from txcouchbase.testing.kv.cluster import ClusterState
+from txcouchbase.testing.cluster import ClusterState
 from txcouchbase.testing.kv.frames import ALT_REQUEST, MAX_BODY, REQUEST, Request
 from txcouchbase.testing.kv.session import Session
 from txcouchbase.testing.kv.status import Malformed
+from txcouchbase.testing.kv.watch import Outcome, watched
 
 __all__ = ["KeyValueFactory", "KeyValueProtocol"]
 
@@ -44,17 +45,23 @@ class KeyValueProtocol(Protocol):
         self._partial: list[bytes] = []
         self._have = 0
         self._need = 0
+        self._late: dict[Any, Outcome] = {}
 
     def connectionMade(self) -> None:
         """Take note of a new connection."""
-        self._factory.connections.add(self)
+        self._factory.made(self)
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
+        if self._factory.held:
+            self.transport.pauseProducing()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Forget the connection."""
         self._partial.clear()
+        for call in self._late:
+            call.cancel()
+        self._late.clear()
         self._factory.lost(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -103,13 +110,40 @@ class KeyValueProtocol(Protocol):
                     output += (document.head, data[at + 12 : at + 16], document.tail)
                     at = stop
                     continue
-            output.append(session.answer(Request(data, at, now)))
+            request = Request(data, at, now)
+            if self._factory.cluster.watched:
+                output.append(self._watched(request))
+            else:
+                output.append(session.answer(request))
             at = stop
             if session.closing:
                 self._hang_up()
                 return size
             find = session.find
         return at
+
+    def _watched(self, request: Request) -> bytes:
+        """What a request is answered with at once, while somebody watches."""
+        outcome = watched(self.session, request)
+        if outcome.delay:
+            self._send_later(outcome)
+            return b""
+        if outcome.close:
+            self.session.closing = True
+        return outcome.response
+
+    def _send_later(self, outcome: Outcome) -> None:
+        def send() -> None:
+            del self._late[call]
+            if self._factory.held:
+                self._send_later(outcome)
+                return
+            self.transport.write(outcome.response)
+            if outcome.close:
+                self._hang_up()
+
+        call = self._factory.reactor.callLater(outcome.delay, send)
+        self._late[call] = outcome
 
     def _keep(self, rest: bytes) -> None:
         self._partial = [rest]
@@ -137,7 +171,8 @@ class KeyValueProtocol(Protocol):
 
     def resumeProducing(self) -> None:
         """Read requests again."""
-        self.transport.resumeProducing()
+        if not self._factory.held:
+            self.transport.resumeProducing()
 
     def stopProducing(self) -> None:
         """The connection is gone."""
@@ -147,12 +182,15 @@ class KeyValueFactory(Factory):
     """The connections of one listening port.
 
     :param cluster: what they share.
+    :param reactor: keeps the time of answers that are delayed.
     """
 
     noisy = False
 
-    def __init__(self, cluster: ClusterState) -> None:
+    def __init__(self, cluster: ClusterState, reactor: Any = None) -> None:
         self.cluster = cluster
+        self.reactor = reactor
+        self.held = False
         self.connections: set[KeyValueProtocol] = set()
         self._waiting: list[Deferred[None]] = []
 
@@ -160,9 +198,27 @@ class KeyValueFactory(Factory):
         """One protocol for each connection."""
         return KeyValueProtocol(self)
 
+    def made(self, protocol: KeyValueProtocol) -> None:
+        """A connection has begun."""
+        self.connections.add(protocol)
+        self.cluster.sessions.add(protocol.session)
+
+    def hold(self) -> None:
+        """Read nothing, and send nothing that is delayed, until `release`."""
+        self.held = True
+        for protocol in self.connections:
+            protocol.transport.pauseProducing()
+
+    def release(self) -> None:
+        """Go on where `hold` stopped."""
+        self.held = False
+        for protocol in self.connections:
+            protocol.transport.resumeProducing()
+
     def lost(self, protocol: KeyValueProtocol) -> None:
         """A connection has ended."""
         self.connections.discard(protocol)
+        self.cluster.sessions.discard(protocol.session)
         if not self.connections:
             waiting, self._waiting = self._waiting, []
             for deferred in waiting:

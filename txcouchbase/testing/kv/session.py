@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
-from txcouchbase.testing.kv.bucket import VBUCKETS, Bucket, Document
-from txcouchbase.testing.kv.cluster import ClusterState
-from txcouchbase.testing.kv.frames import Feature, Request, reply
+from txcouchbase.testing.cluster import ClusterState
+from txcouchbase.testing.kv.bucket import Bucket, Document
+from txcouchbase.testing.kv.frames import Feature, Opcode, Request, durability_of, reply
 from txcouchbase.testing.kv.scram import Scram
 from txcouchbase.testing.kv.status import Malformed, Refused, Status
+
+if TYPE_CHECKING:
+    from txcouchbase.testing.management.accounts import Account
 
 __all__ = ["Handler", "Session"]
 
@@ -29,20 +33,22 @@ class Session:
 
     def __init__(self, cluster: ClusterState) -> None:
         self.cluster = cluster
-        self.authenticated = False
+        self.account: Account | None = None
         self.bucket: Bucket | None = None
+        self.handlers = HANDLERS
+        """What this connection may ask for."""
         self.features: frozenset[Feature] = frozenset()
         self.mutation_tokens = False
         self.collections = False
         self.json = False
-        self.scram: Scram | None = None
+        self.scram: tuple[Account, Scram] | None = None
         self.closing = False
         self.find: Callable[[bytes], Document | None] = _no_document
         """Looks a key of the wire up, once such keys need neither checks nor changes."""
 
     def answer(self, request: Request) -> bytes:
         """The response to a request; whatever goes wrong becomes a status."""
-        handler = HANDLERS.get(request.opcode)
+        handler = self.handlers.get(request.opcode)
         try:
             if handler is None:
                 raise Refused(Status.UNKNOWN_COMMAND)
@@ -64,26 +70,53 @@ class Session:
         self.mutation_tokens = Feature.MUTATION_SEQNO in features
         self.collections = Feature.COLLECTIONS in features
         self.json = Feature.JSON in features
-        self._choose_find()
+        self.choose_find()
+
+    def log_in(self, account: Account | None) -> None:
+        """Take note of who speaks; what was selected before is not any more."""
+        self.account = account
+        self.bucket = None
+        self.handlers = HANDLERS
+        self.choose_find()
 
     def select(self, bucket: Bucket) -> None:
-        """Send later operations to a bucket."""
-        self.bucket = bucket
-        self._choose_find()
+        """Send later operations to a bucket, as far as the account's rights go.
 
-    def require_login(self) -> None:
-        """:raises Refused: EACCESS before authentication."""
-        if not self.authenticated:
+        The rights are those of this moment: a role that is given or taken later counts from the
+        next login on.
+
+        :raises Refused: EACCESS for an account that may not open it.
+        """
+        account = self.require_login()
+        if not account.may("bucket", bucket.name):
             raise Refused(Status.EACCESS)
+        self.bucket = bucket
+        self.handlers = _allowed(
+            account.may("read", bucket.name), account.may("write", bucket.name)
+        )
+        self.choose_find()
+
+    def require_login(self) -> Account:
+        """Who has logged in.
+
+        :raises Refused: EACCESS before authentication.
+        """
+        if self.account is None:
+            raise Refused(Status.EACCESS)
+        return self.account
 
     def selected(self) -> Bucket:
         """The bucket of this connection.
 
-        :raises Refused: EACCESS before authentication, NO_BUCKET before SELECT_BUCKET.
+        :raises Refused: EACCESS before authentication, NO_BUCKET before SELECT_BUCKET, and for a
+            bucket that was dropped, when the connection is closed too.
         """
         bucket = self.bucket
         if bucket is None:
             self.require_login()
+            raise Refused(Status.NO_BUCKET)
+        if bucket.dropped:
+            self.closing = True
             raise Refused(Status.NO_BUCKET)
         return bucket
 
@@ -93,9 +126,9 @@ class Session:
         :raises Refused: as `selected`, and NOT_MY_VBUCKET for one that does not exist.
         """
         bucket = self.bucket
-        if bucket is None:
+        if bucket is None or bucket.dropped:
             return self.selected()
-        if request.vbucket >= VBUCKETS:
+        if request.vbucket >= bucket.vbuckets:
             raise Refused(Status.NOT_MY_VBUCKET, self.cluster.config_bytes(bucket))
         if not request.key:
             raise Refused(Status.EINVAL)
@@ -103,8 +136,20 @@ class Session:
             request.key = b"\0" + request.key
         return bucket
 
-    def _choose_find(self) -> None:
-        plain = self.bucket is not None and self.collections and self.json
+    def require_writable(self, request: Request) -> Bucket:
+        """The bucket for a change of a document.
+
+        :raises Refused: as `require_bucket`, and where the change cannot be as durable as it must.
+        """
+        bucket = self.require_bucket(request)
+        if bucket.strict:
+            bucket.check_durability(durability_of(request.frame_infos()))
+        return bucket
+
+    def choose_find(self) -> None:
+        """Choose the short way for plain GETs, if nobody watches and nothing is to be checked."""
+        plain = self.collections and self.json and not self.cluster.watched
+        plain = plain and self.handlers.get(Opcode.GET) is HANDLERS[Opcode.GET]
         self.find = self.bucket.documents.get if self.bucket and plain else _no_document
 
 
@@ -114,3 +159,19 @@ Handler = Callable[[Session, Request], bytes]
 from txcouchbase.testing.kv import bootstrap, documents, subdoc  # noqa: E402
 
 HANDLERS: dict[int, Handler] = bootstrap.HANDLERS | documents.HANDLERS | subdoc.HANDLERS
+
+_READS = documents.READS | subdoc.READS
+_WRITES = (documents.HANDLERS.keys() | subdoc.HANDLERS.keys()) - documents.READS - subdoc.READS
+_WRITES |= documents.READING_WRITES
+
+
+def _denied(session: Session, request: Request) -> bytes:
+    raise Refused(Status.EACCESS)
+
+
+def _allowed(read: bool, write: bool) -> dict[int, Handler]:
+    """What may be asked for with these rights."""
+    if read and write:
+        return HANDLERS
+    denied = (set() if read else _READS) | (set() if write else _WRITES)
+    return HANDLERS | dict.fromkeys(denied, _denied)

@@ -22,7 +22,7 @@ from txcouchbase.testing.kv.xattrs import expanded, virtual
 if TYPE_CHECKING:
     from txcouchbase.testing.kv.session import Handler, Session
 
-__all__ = ["HANDLERS"]
+__all__ = ["HANDLERS", "READS", "described"]
 
 MAX_SPECS = 16
 
@@ -69,7 +69,7 @@ class Parts:
         """The parsed body.
 
         :param empty: what a document that is only being created is.
-        :raises Refused: DOC_NOTJSON.
+        :raises Refused: DOC_NOTJSON, DOC_E2DEEP.
         """
         if not self._parsed:
             if not self.raw and (self._document is None or self._document.deleted):
@@ -79,6 +79,8 @@ class Parts:
                     self._body = json.loads(self.raw)
                 except ValueError:
                     raise Refused(Status.DOC_NOTJSON) from None
+                except RecursionError:
+                    raise Refused(Status.DOC_E2DEEP) from None
             self._parsed = True
         return self._body
 
@@ -215,7 +217,7 @@ class Mutation:
         self._request = request
         self._expiry = expiry
         self._flags = flags
-        self.bucket = bucket = session.require_bucket(request)
+        self.bucket = bucket = session.require_writable(request)
         self._preserve = request.mutation_frames()
         self._removed = False
         self._document = self._writable(bucket)
@@ -315,7 +317,7 @@ class Mutation:
 def _is_json(raw: bytes) -> bool:
     try:
         json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -336,12 +338,16 @@ def _mutation_specs(value: bytes) -> Iterator[Spec]:
         at = stop
 
 
-def _multi_mutation(session: Session, request: Request) -> bytes:
-    extras = request.extras
+def _mutation_extras(extras: bytes) -> tuple[int | None, int]:
+    """The expiry and the document flags of a request with several paths."""
     if len(extras) not in (0, 1, 4, 5):
         raise Refused(Status.EINVAL)
     expiry = _U32.unpack_from(extras)[0] if len(extras) >= 4 else None
-    flags = extras[-1] if len(extras) in (1, 5) else 0
+    return expiry, extras[-1] if len(extras) in (1, 5) else 0
+
+
+def _multi_mutation(session: Session, request: Request) -> bytes:
+    expiry, flags = _mutation_extras(request.extras)
     specs = _checked(_mutation_specs(request.value))
     mutation = Mutation(session, request, expiry, flags)
     results = []
@@ -368,9 +374,44 @@ def _stored(session: Session, request: Request, mutation: Mutation, value: bytes
     return mutated(session, request, mutation.bucket, document, value, status)
 
 
+def described(request: Request) -> dict[str, Any]:
+    """The options of a request by name: its paths, the expiry (seconds) and the flags.
+
+    :raises Refused: for a request that is not well formed.
+    """
+    expiry: int | None = None
+    if request.opcode == Opcode.SUBDOC_MULTI_LOOKUP:
+        specs = list(_lookup_specs(request.value))
+        flags = request.extras[0] if request.extras else 0
+    elif request.opcode == Opcode.SUBDOC_MULTI_MUTATION:
+        specs = list(_mutation_specs(request.value))
+        expiry, flags = _mutation_extras(request.extras)
+    else:
+        spec, expiry, flags = _single(request, 0 if request.opcode in LOOKUPS else 4)
+        specs = [spec]
+    options: dict[str, Any] = {
+        "specs": [
+            {
+                "operation": Opcode(spec.opcode).name,
+                "flags": spec.flags,
+                "path": spec.path.decode("utf-8", "replace"),
+                "value": spec.value,
+            }
+            for spec in specs
+        ],
+        "document_flags": flags,
+    }
+    if expiry is not None:
+        options["expiry"] = expiry
+    return options
+
+
 HANDLERS: dict[int, Handler] = {
     **dict.fromkeys(LOOKUPS, _single_lookup),
     **dict.fromkeys(MUTATIONS, _single_mutation),
     Opcode.SUBDOC_MULTI_LOOKUP: _multi_lookup,
     Opcode.SUBDOC_MULTI_MUTATION: _multi_mutation,
 }
+
+READS = frozenset({*LOOKUPS, Opcode.SUBDOC_MULTI_LOOKUP})
+"""Operations that need the right to read."""

@@ -1,0 +1,1 @@
+"""The management service: buckets, collections, users and what a node says about itself."""
