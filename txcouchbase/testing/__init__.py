@@ -1,31 +1,50 @@
 """A Couchbase-compatible node in one process and in memory, for tests, demos and benchmarks.
 
 From a shell, ``python -m txcouchbase.testing`` prints one line of JSON that says how to connect,
-and serves until SIGTERM. From Python::
+and serves until SIGTERM. In a trial test::
 
-    node = EmbeddedNode()
-    await node.start()
-    cluster = Cluster(node.connstr, ClusterOptions(PasswordAuthenticator(...)))
-    ...
-    await node.stop()
+    @inlineCallbacks
+    def setUp(self):
+        self.node = EmbeddedNode()
+        yield self.node.start()
+        self.addCleanup(self.node.stop)
 
-Scopes and collections are made with `EmbeddedNode.create_scope` and `create_collection`, documents
-with `put` and `load`.
+        self.node.put("hotel::1", {"name": "Medway"})
+        cluster = TxCluster(self.node.connstr, ClusterOptions(PasswordAuthenticator(...)))
 
-What it does: the bootstrap of the SDK's connections (SCRAM and PLAIN login, error map, cluster map,
-collections), and the key-value service on whole documents, counters, locks, expiry, extended
-attributes and sub-documents, with a server's status codes.
+``docs/testing.md`` is the guide: documents, snapshots, the record of requests, scripted answers,
+faults, and the control port for nodes in other processes.
 
-What it does not do: any other service (query, search, analytics, views and management answer as
-services that are not there), several nodes and replicas (a durability level is met by the one
-copy), persistence, TLS, compression, range scans, transactions' isolation, users other than the
-one. A sub-document mutation writes the whole document anew, so white space and the form of numbers
-may change. Requests that it does not know are answered with the protocol's UNKNOWN_COMMAND.
+What it does: the key-value service on whole documents, counters, locks, expiry, extended
+attributes and sub-documents; SQL++ statements with their indexes; management of buckets, scopes,
+collections, users, groups, query, search and analytics indexes, design documents and eventing
+functions; TLS.
 
-Run it in a process of its own where the SDK is in yours: the SDK's blocking calls would keep the
+What it does not do: several nodes and replicas (a durability level is met by the one copy),
+persistence, compression, range scans, transactions' isolation. Search, analytics and views keep
+their definitions but evaluate nothing: their answers can be scripted. Eventing functions have
+their states but are not run. Roles are checked coarsely. What it does not do it refuses with the
+service's own error, which names it.
+
+Run it in a process of its own where the SDK's blocking calls are in yours: they would keep the
 reactor from answering them.
 """
 
+from txcouchbase.testing.faults import ActiveFault, Fault
+from txcouchbase.testing.kv.settings import BucketSettings
 from txcouchbase.testing.node import EmbeddedNode
+from txcouchbase.testing.record import RecordedRequest
+from txcouchbase.testing.scripts import ActiveScript, Script
+from txcouchbase.testing.storage import Snapshot, StoredDocument
 
-__all__ = ["EmbeddedNode"]
+__all__ = [
+    "ActiveFault",
+    "ActiveScript",
+    "BucketSettings",
+    "EmbeddedNode",
+    "Fault",
+    "RecordedRequest",
+    "Script",
+    "Snapshot",
+    "StoredDocument",
+]

@@ -23,7 +23,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bucket", action="append", metavar="NAME", help="repeatable")
     parser.add_argument("--nodes", type=int, default=1, metavar="N")
     parser.add_argument("--replicas", type=int, default=0, metavar="N")
-    parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--tls", action="store_true", help="listen with TLS too (couchbases://)")
     parser.add_argument("--load", metavar="FILE", help="documents, one line of JSON each")
     return parser
 
@@ -40,14 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--nodes: more than one node is not implemented yet")
     if options.replicas:
         parser.error("--replicas: replicas are not implemented yet")
-    if options.tls:
-        parser.error("--tls: TLS is not implemented yet")
     buckets = options.bucket or ["default"]
 
     from twisted.internet import reactor as installed
 
     reactor: Any = installed
-    node = EmbeddedNode(buckets, port=options.port, reactor=reactor)
+    try:
+        node = EmbeddedNode(buckets, port=options.port, reactor=reactor, tls=options.tls)
+    except ValueError as error:
+        parser.error(str(error))
     code = 0
 
     def started(_: None) -> None:
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "bucket": buckets[0],
             "mgmt": node.mgmt_port,
             "control": node.control_port,
-            "cert": None,
+            "cert": node.certificate_path,
             "pid": os.getpid(),
         }
         print(json.dumps(ready), flush=True)

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from typing import Any
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 
-from txcouchbase.testing.kv.bucket import Bucket, vbucket_of
-from txcouchbase.testing.kv.cluster import ClusterState
-from txcouchbase.testing.kv.frames import DATATYPE_JSON
-from txcouchbase.testing.kv.manifest import DEFAULT, leb128
-from txcouchbase.testing.kv.status import Refused
+from txcouchbase.testing.cluster import ClusterState
+from txcouchbase.testing.faults import SERVICES, Faults
+from txcouchbase.testing.record import Record
+from txcouchbase.testing.scripts import Scripts
+from txcouchbase.testing.storage import Storage
+from txcouchbase.testing.tls import Certificate
 
 __all__ = ["EmbeddedNode"]
 
-JSON_FLAGS = 0x02000006
-"""Flags that say JSON, in the common form and in the legacy one."""
+
+class _Port(Protocol):
+    """The factory of one listening port."""
+
+    def hold(self) -> None: ...
+    def release(self) -> None: ...
+    def close(self) -> Deferred[None]: ...
 
 
-class EmbeddedNode:
+class EmbeddedNode(Storage):
     """A node that keeps its documents in memory and speaks Couchbase's protocols.
 
     Nothing listens before `start`.
 
     :param buckets: names of the buckets.
-    :param username: the one user.
-    :param password: the user's password.
+    :param username: the administrator.
+    :param password: the administrator's password.
     :param port: the key-value port; 0 for one that is free.
     :param reactor: what listens and keeps time; None for the installed reactor.
+    :param tls: listen with TLS too, with a certificate made at the start; `connstr` is that of
+        TLS then. Needs the extra ``txcouchbase[testing]``.
+    :param services: those to run, besides key-value and management; of ``query``, ``analytics``,
+        ``search``, ``views``, ``eventing``.
+    :raises ValueError: for what a node cannot have; it says what.
     """
 
     def __init__(
@@ -39,216 +52,231 @@ class EmbeddedNode:
         password: str = "password",
         port: int = 0,
         reactor: Any = None,
+        *,
+        tls: bool = False,
+        services: Iterable[str] = SERVICES,
     ) -> None:
         names = list(buckets)
         if not names or len(set(names)) != len(names):
             raise ValueError("a node needs buckets of different names")
+        wanted = {"kv", "mgmt", *services}
+        unknown = wanted.difference(SERVICES)
+        if unknown:
+            raise ValueError(f"services: {sorted(unknown)} are none of {', '.join(SERVICES)}")
         self.username = username
         self.password = password
         self.bucket_names = tuple(names)
-        self._port = port
+        self.services = tuple(name for name in SERVICES if name in wanted)
         self._reactor = reactor
-        self._state = ClusterState(username, password, names, self._seconds)
-        self._listeners: list[tuple[Any, Any]] = []
-        self._ports: tuple[int, int, int] | None = None
-        self._stopping: Deferred[None] | None = None
+        super().__init__(ClusterState(username, password, names, self._seconds))
+        self._empty = self.snapshot()
+        self._wants_tls = tls
+        self._certificate: Certificate | None = None
+        self._certificate_path: str | None = None
+        self._listeners: list[tuple[Any, _Port]] = []
+        self._control: tuple[Any, _Port] | None = None
+        self._ports: dict[str, int] = {}
+        self._port = port
+        # Ports stay the same over a restart.
+        self._wanted_ports = {"kv": port}
+
+    # Its life.
 
     def start(self) -> Deferred[None]:
         """Listen. Fires when clients may connect.
 
         :raises RuntimeError: in the Deferred, if the node is running.
         :raises twisted.internet.error.CannotListenError: in the Deferred.
+        :raises ImportError: in the Deferred, where something of the extra is missing.
         """
         return maybeDeferred(self._start)
 
     def _start(self) -> None:
-        from txcouchbase.testing.kv.server import KeyValueFactory
-        from txcouchbase.testing.mgmt import ControlResource, HttpFactory, ManagementResource
-
-        if self._ports is not None:
+        if self._ports:
             raise RuntimeError("the node is running")
         if self._reactor is None:
             from twisted.internet import reactor
 
             self._reactor = reactor
-        numbers: list[int] = []
+        if self._wants_tls and self._certificate is None:
+            self._certificate = Certificate(self._state.host)
+            self._certificate_path = _written(self._certificate.certificate)
         try:
-            for factory, number in (
-                (KeyValueFactory(self._state), self._port),
-                (HttpFactory(ManagementResource(self._state), self._reactor), 0),
-                (HttpFactory(ControlResource(), self._reactor), 0),
-            ):
-                listener = self._reactor.listenTCP(number, factory, interface=self._state.host)
-                self._listeners.append((listener, factory))
-                numbers.append(listener.getHost().port)
+            self._listen()
         except BaseException:
-            self._close()
+            self.stop()
             raise
-        kv, mgmt, control = numbers
-        self._ports = (kv, mgmt, control)
-        self._state.serve({"kv": kv, "mgmt": mgmt})
+        self._wanted_ports = dict(self._ports)
+        self._state.serve(self._ports)
+
+    def _listen(self) -> None:
+        from txcouchbase.testing.control import control_service
+        from txcouchbase.testing.http.server import HttpFactory
+        from txcouchbase.testing.kv.server import KeyValueFactory
+        from txcouchbase.testing.services import MAP_NAMES, http_services
+
+        http = http_services()
+        context = self._certificate.context_factory() if self._certificate is not None else None
+        for service in self.services:
+            plain, secret = MAP_NAMES[service]
+            for name, with_tls in ((plain, None), (secret, context)):
+                if name == secret and context is None:
+                    continue
+                factory = (
+                    KeyValueFactory(self._state, self._reactor)
+                    if service == "kv"
+                    else HttpFactory(http[service], self._state, self._reactor)
+                )
+                listener = self._open(self._wanted_ports.get(name, 0), factory, with_tls)
+                self._listeners.append((listener, factory))
+                self._ports[name] = listener.getHost().port
+        if self._control is None:
+            control = HttpFactory(control_service(self), self._state, self._reactor)
+            self._control = self._open(0, control, None), control
+
+    def _open(self, number: int, factory: Any, context: Any) -> Any:
+        if context is None:
+            return self._reactor.listenTCP(number, factory, interface=self._state.host)
+        return self._reactor.listenSSL(number, factory, context, interface=self._state.host)
 
     def stop(self) -> Deferred[None]:
-        """Close every listener and connection; fires when they are closed. Idempotent."""
-        self._ports = None
+        """Close every listener and connection; fires when they are closed. Idempotent.
+
+        What is stored stays, for another `start`.
+        """
+        path, self._certificate_path = self._certificate_path, None
+        if path is not None:
+            os.unlink(path)
+        self._certificate = None
+        self._wanted_ports = {"kv": self._port}
+        control, self._control = self._control, None
+        return self._close(*([control] if control is not None else []))
+
+    def kill(self) -> Deferred[None]:
+        """As if the machine had lost power: connections are reset, ports are closed.
+
+        `restart` brings it back; the control port stays. Fires when the ports are closed.
+        """
         return self._close()
 
-    def _close(self) -> Deferred[None]:
+    def restart(self, keep_data: bool = True) -> Deferred[None]:
+        """Stop and start the network side, on the same ports, with a higher revision epoch.
+
+        :param keep_data: whether what is stored outlives it; without, the node is as it was made:
+            its buckets, empty, and its one account. Faults, scripts and the record stay.
+        :raises twisted.internet.error.CannotListenError: in the Deferred.
+        """
+
+        def start(_: None) -> None:
+            if not keep_data:
+                self.restore(self._empty)
+            self._start()
+
+        return self._close().addCallback(start)
+
+    def hold(self) -> None:
+        """Answer nothing any more, as a machine that hangs: connections stay, new ones too.
+
+        The control port goes on.
+        """
+        for _, factory in self._listeners:
+            factory.hold()
+
+    def release(self) -> None:
+        """Go on where `hold` stopped; what arrived in the meantime is answered now."""
+        for _, factory in self._listeners:
+            factory.release()
+
+    def _close(self, *others: tuple[Any, _Port]) -> Deferred[None]:
+        self._ports = {}
         listeners, self._listeners = self._listeners, []
-        if not listeners:
-            return succeed(None)
-        closing = [maybeDeferred(listener.stopListening) for listener, _ in listeners]
-        closing += [factory.close() for _, factory in listeners]
+        closing: list[Deferred[Any]] = []
+        for listener, factory in [*listeners, *others]:
+            closing += [maybeDeferred(listener.stopListening), factory.close()]
         return gatherResults(closing).addCallback(lambda _: None)
+
+    # Where it is.
 
     @property
     def connstr(self) -> str:
         """The connection string, such as ``couchbase://127.0.0.1:12345``."""
-        return f"couchbase://{self._state.host}:{self.kv_port}"
+        scheme = "couchbase" if self._certificate is None else "couchbases"
+        return f"{scheme}://{self._state.host}:{self.kv_port}"
 
     @property
     def kv_port(self) -> int:
-        """The port of the key-value service."""
-        return self._running()[0]
+        """The port of the key-value service; that of TLS where there is TLS."""
+        return self.port("kv")
 
     @property
     def mgmt_port(self) -> int:
-        """The port of the management service, over HTTP."""
-        return self._running()[1]
+        """The port of the management service in the clear."""
+        return self._running()["mgmt"]
 
     @property
     def control_port(self) -> int:
-        """The port by which tests control the node, over HTTP."""
-        return self._running()[2]
+        """The port by which tests of other processes control the node, over HTTP."""
+        if self._control is None:
+            raise RuntimeError("the node is not running")
+        port: int = self._control[0].getHost().port
+        return port
 
-    def create_scope(self, bucket: str, scope: str) -> None:
-        """Add a scope.
+    @property
+    def certificate_path(self) -> str | None:
+        """The file of the certificate that clients must trust; None without TLS."""
+        return self._certificate_path
 
-        :raises LookupError: for an unknown bucket.
-        :raises ValueError: for a name that exists, or that a server would not take.
+    def port(self, service: str) -> int:
+        """The port of a service, that of TLS where there is TLS.
+
+        :raises KeyError: for a service that the node does not run.
         """
-        self._bucket(bucket).manifest.create_scope(scope)
-        self._state.changed()
+        from txcouchbase.testing.services import MAP_NAMES
 
-    def create_collection(
-        self, bucket: str, scope: str, collection: str, max_expiry: int = 0
-    ) -> None:
-        """Add a collection to a scope that exists.
+        plain, secret = MAP_NAMES[service]
+        ports = self._running()
+        return ports[secret] if secret in ports else ports[plain]
 
-        :param max_expiry: the longest life of its documents in seconds; 0 for no limit.
-        :raises LookupError: for an unknown bucket or scope.
-        :raises ValueError: for a name that exists, or that a server would not take.
-        """
-        self._bucket(bucket).manifest.create_collection(scope, collection, max_expiry)
-        self._state.changed()
+    # What tests want to see and to happen.
 
-    def drop_collection(self, bucket: str, scope: str, collection: str) -> None:
-        """Take a collection out, with its documents.
+    @property
+    def faults(self) -> Faults:
+        """What happens to requests; see `Fault`."""
+        return self._state.faults
 
-        :raises LookupError: if it does not exist.
-        """
-        found = self._bucket(bucket)
-        found.drop_collections({found.manifest.drop_collection(scope, collection)})
-        self._state.changed()
+    @property
+    def scripts(self) -> Scripts:
+        """What HTTP services answer in place of their own; see `Script`."""
+        return self._state.scripts
 
-    def drop_scope(self, bucket: str, scope: str) -> None:
-        """Take a scope out, with its collections and their documents.
+    @property
+    def record(self) -> Record:
+        """The requests that arrived while it was on."""
+        return self._state.record
 
-        :raises LookupError: if it does not exist.
-        :raises ValueError: for the default scope.
-        """
-        found = self._bucket(bucket)
-        found.drop_collections(set(found.manifest.drop_scope(scope)))
-        self._state.changed()
-
-    def put(
-        self,
-        key: str,
-        value: Any,
-        *,
-        bucket: str | None = None,
-        scope: str = DEFAULT,
-        collection: str = DEFAULT,
-        expiry: int = 0,
-    ) -> None:
-        """Store a JSON document without a client.
-
-        :param bucket: its name; None for the first one.
-        :param expiry: seconds from now, or since the epoch where that is more than thirty days;
-            0 for never.
-        :raises LookupError: for an unknown bucket, scope or collection.
-        :raises ValueError: where a server would not take the key or the value.
-        """
-        found = self._bucket(bucket or self.bucket_names[0])
-        number = found.manifest.scopes().get(scope, {}).get(collection)
-        if number is None:
-            raise LookupError(f"no collection {scope}.{collection}")
-        plain = key.encode("utf-8")
-        wire, vbucket, now = leb128(number) + plain, vbucket_of(plain), self._state.seconds()
+    @contextmanager
+    def recording(self) -> Iterator[Record]:
+        """The record, empty at first, on inside of the ``with``."""
+        record = self._state.record
+        record.clear()
+        record.on = True
         try:
-            found.check_key(wire)
-            found.store(
-                wire,
-                vbucket,
-                found.documents.get(wire),
-                json.dumps(value, ensure_ascii=False).encode("utf-8"),
-                JSON_FLAGS,
-                now,
-                expiry=found.absolute_expiry(expiry, now),
-                datatype=DATATYPE_JSON,
-            )
-        except Refused as refused:
-            raise ValueError(f"{key!r}: {refused.status.name}") from None
+            yield record
+        finally:
+            record.on = False
 
-    def load(self, lines: Iterable[str], bucket: str | None = None) -> int:
-        """Store the documents of JSON lines.
-
-        :param lines: each ``{"id": ..., "value": ...}``, optionally with ``"scope"``,
-            ``"collection"`` and ``"expiry"``; scopes and collections are made where they lack.
-        :param bucket: the bucket's name; None for the first one.
-        :returns: how many.
-        :raises ValueError: for a line that is something else; it says which one.
-        """
-        name = bucket or self.bucket_names[0]
-        count = 0
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                document = json.loads(line)
-                where = (document.get("scope", DEFAULT), document.get("collection", DEFAULT))
-                self._make_collection(name, *where)
-                self.put(
-                    document["id"],
-                    document["value"],
-                    bucket=name,
-                    scope=where[0],
-                    collection=where[1],
-                    expiry=document.get("expiry", 0),
-                )
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise ValueError(f"line {number}: {error!r}") from error
-            count += 1
-        return count
-
-    def _make_collection(self, bucket: str, scope: str, collection: str) -> None:
-        scopes = self._bucket(bucket).manifest.scopes()
-        if scope not in scopes:
-            self.create_scope(bucket, scope)
-        if collection not in scopes.get(scope, {}):
-            self.create_collection(bucket, scope, collection)
-
-    def _bucket(self, name: str) -> Bucket:
-        found = self._state.buckets.get(name)
-        if found is None:
-            raise LookupError(f"no bucket {name!r}")
-        return found
-
-    def _running(self) -> tuple[int, int, int]:
-        if self._ports is None:
+    def _running(self) -> dict[str, int]:
+        if not self._ports:
             raise RuntimeError("the node is not running")
         return self._ports
 
     def _seconds(self) -> float:
         seconds: float = self._reactor.seconds()
         return seconds
+
+
+def _written(certificate: bytes) -> str:
+    descriptor, path = tempfile.mkstemp(prefix="couchbase-", suffix=".pem")
+    with open(descriptor, "wb") as file:
+        file.write(certificate)
+    return path

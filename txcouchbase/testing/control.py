@@ -1,0 +1,277 @@
+"""The control port: what a test in another process asks of a node, over HTTP.
+
+Every path but ``/health`` wants the administrator's name and password. Bodies and answers are
+JSON; a description of a fault or a script has the fields of `Fault` and `Script`.
+
+==================================  ==============================================================
+``GET /health``                     whether the node is there
+``GET POST DELETE /faults``         list them, add one, end all; ``DELETE /faults/{number}``
+``GET POST DELETE /scripts``        the same for scripted answers
+``GET PUT DELETE /record``          requests (``?service= &operation= &key=``),
+                                    ``{"on": true}``, forget
+``POST /snapshots``                 take one; ``POST /snapshots/{number}/restore``
+``GET POST /documents``             keys (``?bucket= &scope= &collection=``), load JSON lines
+``GET PUT DELETE /documents/{key}`` one document; ``PUT`` takes its value
+``POST /hold /release``             stop answering, go on
+``POST /kill /restart``             ``{"keep_data": false}``
+==================================  ==============================================================
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+
+from txcouchbase.testing.cluster import ClusterState
+from txcouchbase.testing.faults import ActiveFault, Fault
+from txcouchbase.testing.http.calls import Answer, Call, HttpRefused, json_answer
+from txcouchbase.testing.http.routes import Route
+from txcouchbase.testing.http.service import HttpService
+from txcouchbase.testing.record import RecordedRequest
+from txcouchbase.testing.scripts import ActiveScript, Script
+from txcouchbase.testing.storage import Snapshot, StoredDocument
+
+if TYPE_CHECKING:
+    from txcouchbase.testing.node import EmbeddedNode
+
+__all__ = ["control_service"]
+
+
+def control_service(node: EmbeddedNode) -> HttpService:
+    """The service of a node's control port."""
+    control = _Control(node)
+    table: list[tuple[str, str, Callable[[Call], Answer]]] = [
+        ("GET", "/faults", control.faults),
+        ("POST", "/faults", control.add_fault),
+        ("DELETE", "/faults", control.clear_faults),
+        ("DELETE", "/faults/{number}", control.remove_fault),
+        ("GET", "/scripts", control.scripts),
+        ("POST", "/scripts", control.add_script),
+        ("DELETE", "/scripts", control.clear_scripts),
+        ("DELETE", "/scripts/{number}", control.remove_script),
+        ("GET", "/record", control.record),
+        ("PUT", "/record", control.switch_record),
+        ("DELETE", "/record", control.clear_record),
+        ("POST", "/snapshots", control.snapshot),
+        ("POST", "/snapshots/{number}/restore", control.restore),
+        ("GET", "/documents", control.keys),
+        ("POST", "/documents", control.load),
+        ("GET", "/documents/{key}", control.document),
+        ("PUT", "/documents/{key}", control.put),
+        ("DELETE", "/documents/{key}", control.remove),
+        ("POST", "/hold", control.hold),
+        ("POST", "/release", control.release),
+        ("POST", "/kill", control.kill),
+        ("POST", "/restart", control.restart),
+    ]
+    routes = [Route("GET", "/health", _health, login=False)]
+    routes += [Route(method, path, _administered(handler)) for method, path, handler in table]
+    return HttpService("control", routes)
+
+
+def _health(state: ClusterState, call: Call) -> Answer:
+    return json_answer({"ok": True})
+
+
+def _administered(handler: Callable[[Call], Answer]) -> Callable[[ClusterState, Call], Answer]:
+    """A handler for administrators, whose mistakes in a request are refused with the reason."""
+
+    def handle(state: ClusterState, call: Call) -> Answer:
+        if call.account is None or not call.account.may("admin"):
+            raise HttpRefused(403, {"error": "only an administrator may do this"})
+        try:
+            return handler(call)
+        except LookupError as error:
+            raise HttpRefused(404, {"error": str(error)}) from None
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise HttpRefused(400, {"error": str(error)}) from None
+
+    return handle
+
+
+class _Control:
+    def __init__(self, node: EmbeddedNode) -> None:
+        self._node = node
+        self._numbers = count(1)
+        self._snapshots: dict[int, Snapshot] = {}
+
+    # Faults and scripts.
+
+    def faults(self, call: Call) -> Answer:
+        return json_answer([_fault(active) for active in self._node.faults.active()])
+
+    def add_fault(self, call: Call) -> Answer:
+        return json_answer(_fault(self._node.faults.add(Fault(**_members(call, Fault)))), 201)
+
+    def remove_fault(self, call: Call) -> Answer:
+        self._node.faults.remove(int(call.names["number"]))
+        return json_answer({})
+
+    def clear_faults(self, call: Call) -> Answer:
+        self._node.faults.clear()
+        return json_answer({})
+
+    def scripts(self, call: Call) -> Answer:
+        return json_answer([_script(active) for active in self._node.scripts.active()])
+
+    def add_script(self, call: Call) -> Answer:
+        members = _members(call, Script)
+        if isinstance(members.get("body"), str):
+            members["body"] = members["body"].encode()
+        return json_answer(_script(self._node.scripts.add(Script(**members))), 201)
+
+    def remove_script(self, call: Call) -> Answer:
+        self._node.scripts.remove(int(call.names["number"]))
+        return json_answer({})
+
+    def clear_scripts(self, call: Call) -> Answer:
+        self._node.scripts.clear()
+        return json_answer({})
+
+    # The record.
+
+    def record(self, call: Call) -> Answer:
+        found = self._node.record.find(**_arguments(call, "service", "operation", "key"))
+        return json_answer([_request(request) for request in found])
+
+    def switch_record(self, call: Call) -> Answer:
+        on = _object(call).get("on")
+        if not isinstance(on, bool):
+            raise ValueError("on: true or false")
+        self._node.record.on = on
+        return json_answer({})
+
+    def clear_record(self, call: Call) -> Answer:
+        self._node.record.clear()
+        return json_answer({})
+
+    # What is stored.
+
+    def snapshot(self, call: Call) -> Answer:
+        number = next(self._numbers)
+        self._snapshots[number] = self._node.snapshot()
+        return json_answer({"number": number}, 201)
+
+    def restore(self, call: Call) -> Answer:
+        snapshot = self._snapshots.get(int(call.names["number"]))
+        if snapshot is None:
+            raise LookupError(f"no snapshot {call.names['number']}")
+        self._node.restore(snapshot)
+        return json_answer({})
+
+    def keys(self, call: Call) -> Answer:
+        return json_answer(self._node.keys(**_arguments(call, *_WHERE)))
+
+    def load(self, call: Call) -> Answer:
+        lines = call.body.decode().splitlines()
+        return json_answer({"loaded": self._node.load(lines, **_arguments(call, "bucket"))})
+
+    def document(self, call: Call) -> Answer:
+        found = self._node.get(call.names["key"], **_arguments(call, *_WHERE))
+        if found is None:
+            raise LookupError(f"no document {call.names['key']!r}")
+        return json_answer(_document(found))
+
+    def put(self, call: Call) -> Answer:
+        arguments: dict[str, Any] = dict(_arguments(call, *_WHERE, "expiry"))
+        arguments["expiry"] = int(arguments.get("expiry", 0))
+        self._node.put(call.names["key"], call.json(), **arguments)
+        return json_answer({})
+
+    def remove(self, call: Call) -> Answer:
+        removed = self._node.remove(call.names["key"], **_arguments(call, *_WHERE))
+        return json_answer({"removed": removed})
+
+    # Its life.
+
+    def hold(self, call: Call) -> Answer:
+        self._node.hold()
+        return json_answer({})
+
+    def release(self, call: Call) -> Answer:
+        self._node.release()
+        return json_answer({})
+
+    def kill(self, call: Call) -> Answer:
+        return Answer(_when_done(self._node.kill()))
+
+    def restart(self, call: Call) -> Answer:
+        members = _object(call) if call.body else {}
+        keep = members.pop("keep_data", True)
+        if members or not isinstance(keep, bool):
+            raise ValueError("keep_data: true or false, and nothing else")
+        return Answer(_when_done(self._node.restart(keep)))
+
+
+_WHERE = ("bucket", "scope", "collection")
+
+
+def _when_done(deferred: Deferred[None]) -> Iterator[bytes]:
+    results: list[Any] = []
+    deferred.addBoth(results.append)
+    while not results:
+        yield b""
+    failed = results[0] is not None
+    yield json.dumps({"error": results[0].getErrorMessage()} if failed else {}).encode()
+
+
+def _object(call: Call) -> dict[str, Any]:
+    parsed = call.json()
+    if not isinstance(parsed, dict):
+        raise ValueError("the body is no object")
+    return parsed
+
+
+def _members(call: Call, kind: type[Fault] | type[Script]) -> dict[str, Any]:
+    members = _object(call)
+    known = [field.name for field in fields(kind)]
+    for name in members:
+        if name not in known:
+            raise ValueError(f"{name}: unknown; there are {', '.join(known)}")
+    return members
+
+
+def _arguments(call: Call, *known: str) -> dict[str, str]:
+    for name in call.arguments:
+        if name not in known:
+            raise ValueError(f"{name}: unknown; there are {', '.join(known)}")
+    return call.arguments
+
+
+def _fault(active: ActiveFault) -> dict[str, Any]:
+    return {"number": active.number, "struck": active.struck, **asdict(active.fault)}
+
+
+def _script(active: ActiveScript) -> dict[str, Any]:
+    script = active.script
+    return {
+        "number": active.number,
+        "answered": active.answered,
+        "service": script.service,
+        "match": script.match,
+        "times": script.times,
+    }
+
+
+def _request(request: RecordedRequest) -> dict[str, Any]:
+    return json.loads(json.dumps(asdict(request), default=_text))  # type: ignore[no-any-return]
+
+
+def _document(document: StoredDocument) -> dict[str, Any]:
+    members = asdict(document)
+    members["raw"] = _text(document.raw)
+    try:
+        members["value"] = document.value
+    except ValueError:
+        # Not every document is JSON.
+        members["value"] = None
+    return members
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")

@@ -1,0 +1,1 @@
+"""What the node's HTTP services have in common: requests, routes, answers and their delivery."""

@@ -1,0 +1,292 @@
+"""The Twisted end of the HTTP services: connections, requests, and answers on their way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+from zope.interface.declarations import implementer
+
+from txcouchbase.testing.http.calls import Answer, Call, HttpRefused, fields_of
+from txcouchbase.testing.http.rows import Severed
+from txcouchbase.testing.http.service import Delivery, HttpService
+
+if TYPE_CHECKING:
+    from txcouchbase.testing.cluster import ClusterState
+
+__all__ = ["HttpFactory"]
+
+MAX_BODY = 64 * 1024 * 1024
+"""Bytes of the longest request body; a longer one closes the connection."""
+
+
+class _LimitedRequest(Request):
+    """A request whose body has an end."""
+
+    _received = 0
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Answer; a request with a Content-Type that cannot be parsed is a bad one."""
+        try:
+            super().requestReceived(command, path, version)
+        except ValueError:
+            self.channel.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            self.channel.loseConnection()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Take a part of the body."""
+        self._received += len(data)
+        if self._received > MAX_BODY:
+            self.channel.loseConnection()
+            return
+        super().handleContentChunk(data)
+
+
+class _QuietSite(Site):
+    noisy = False
+
+    def log(self, request: Any) -> None:
+        """Requests are not logged."""
+
+
+class _ServiceResource(Resource):
+    """Everything of one service."""
+
+    isLeaf = True
+
+    def __init__(self, service: HttpService, state: ClusterState, reactor: Any) -> None:
+        super().__init__()
+        self._service = service
+        self._state = state
+        self._reactor = reactor
+
+    def render(self, request: Request) -> int:
+        """Answer, now or later."""
+        call = Call(self._service.name, request.method.decode("latin-1"), "")
+        path, _, query = request.uri.partition(b"?")
+        # A request may name the whole URL.
+        if not path.startswith(b"/"):
+            path = b"/" + path.partition(b"://")[2].partition(b"/")[2]
+        call.path = path.decode("latin-1")
+        call.headers = {
+            name.decode("latin-1").lower(): values[-1].decode("latin-1")
+            for name, values in request.requestHeaders.getAllRawHeaders()
+        }
+        assert request.content is not None
+        call.body = request.content.read()
+        try:
+            call.arguments = fields_of(query)
+            delivery = self._service.handle(self._state, call)
+        except HttpRefused as refused:
+            delivery = Delivery(refused.answer())
+        _Exchange(request, delivery, self._reactor).begin()
+        return NOT_DONE_YET
+
+
+@implementer(IPushProducer)
+class _Exchange:
+    """One answer on its way out."""
+
+    log = Logger()
+
+    def __init__(self, request: Request, delivery: Delivery, reactor: Any) -> None:
+        self._request = request
+        self._delivery = delivery
+        self._reactor = reactor
+        self._chunks: Iterator[bytes] = iter(())
+        self._call: Any = None
+        self._paused = False
+        self._left = delivery.cut
+        request.notifyFinish().addBoth(self._ended)
+
+    def begin(self) -> None:
+        """Send it as soon as it is due."""
+        if self._delivery.delay:
+            self._call = self._reactor.callLater(self._delivery.delay, self._send)
+        else:
+            self._send()
+
+    def _send(self) -> None:
+        self._call = None
+        answer = self._delivery.answer
+        if answer is None:
+            return
+        self._write_head(answer)
+        if isinstance(answer.body, bytes):
+            if self._left is None:
+                self._request.write(answer.body)
+                self._request.finish()
+            else:
+                self._write_until_cut(answer.body)
+                self._sever()
+            return
+        self._chunks = answer.body
+        self._request.registerProducer(self, True)
+        self._bite()
+
+    def _write_head(self, answer: Answer) -> None:
+        request = self._request
+        request.setResponseCode(answer.code)
+        request.setHeader(b"content-type", answer.content_type.encode())
+        for name, value in answer.headers.items():
+            request.setHeader(name.encode(), value.encode())
+        if isinstance(answer.body, bytes):
+            request.setHeader(b"content-length", b"%d" % len(answer.body))
+
+    def _bite(self) -> None:
+        self._call = None
+        try:
+            chunk = next(self._chunks, None)
+        except Severed as severed:
+            self._write_until_cut(severed.rest)
+            self._sever()
+            return
+        except Exception:
+            self.log.failure("an answer broke off")
+            self._sever()
+            return
+        if chunk is None:
+            if self._left is not None:
+                self._sever()
+                return
+            self._request.unregisterProducer()
+            self._request.finish()
+            return
+        if chunk:
+            self._write_until_cut(chunk)
+            if self._left == 0:
+                self._sever()
+                return
+        if not self._paused and self._call is None:
+            self._call = self._reactor.callLater(0, self._bite)
+
+    def _write_until_cut(self, data: bytes) -> None:
+        if self._left is not None:
+            data = data[: self._left]
+            self._left -= len(data)
+        if data:
+            self._request.write(data)
+
+    def _sever(self) -> None:
+        # What was written still leaves.
+        channel = self._request.channel
+        if channel is not None:
+            if self._request.producer is not None:
+                self._request.unregisterProducer()
+            channel.loseConnection()
+
+    def _ended(self, _: object) -> None:
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        close = getattr(self._chunks, "close", None)
+        if close is not None:
+            close()
+        self._chunks = iter(())
+
+    # IPushProducer: the connection says whether the client reads.
+
+    def pauseProducing(self) -> None:
+        """Make no more chunks for now."""
+        self._paused = True
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def resumeProducing(self) -> None:
+        """Go on."""
+        self._paused = False
+        if self._call is None:
+            self._call = self._reactor.callLater(0, self._bite)
+
+    def stopProducing(self) -> None:
+        """The connection is gone."""
+        self.pauseProducing()
+
+
+class _HeldProtocol(ProtocolWrapper):
+    """A connection that can be held: nothing is read, nothing is written."""
+
+    def __init__(self, factory: Any, wrapped: Any) -> None:
+        super().__init__(factory, wrapped)
+        self._incoming: list[bytes] = []
+        self._outgoing: list[bytes] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        """Pass on, or keep for later."""
+        if self.factory.held:
+            self._incoming.append(data)
+        else:
+            super().dataReceived(data)
+
+    def write(self, data: bytes) -> None:
+        """Pass on, or keep for later."""
+        if self.factory.held:
+            self._outgoing.append(data)
+        else:
+            super().write(data)
+
+    def writeSequence(self, data: Any) -> None:
+        """Pass on, or keep for later."""
+        self.write(b"".join(data))
+
+    def release(self) -> None:
+        """Send and read what was kept."""
+        outgoing, self._outgoing = self._outgoing, []
+        if outgoing:
+            super().write(b"".join(outgoing))
+        incoming, self._incoming = self._incoming, []
+        if incoming:
+            super().dataReceived(b"".join(incoming))
+
+
+class HttpFactory(WrappingFactory):
+    """The HTTP server of one port, whose connections can be held and ended.
+
+    :param service: what it serves.
+    :param state: the cluster.
+    :param reactor: keeps its time-outs.
+    """
+
+    noisy = False
+    protocol = _HeldProtocol
+
+    def __init__(self, service: HttpService, state: ClusterState, reactor: Any) -> None:
+        resource = _ServiceResource(service, state, reactor)
+        super().__init__(_QuietSite(resource, requestFactory=_LimitedRequest, reactor=reactor))
+        self.held = False
+        self._waiting: list[Deferred[None]] = []
+
+    def hold(self) -> None:
+        """Read and write nothing until `release`."""
+        self.held = True
+
+    def release(self) -> None:
+        """Go on where `hold` stopped."""
+        self.held = False
+        for protocol in list(self.protocols):
+            protocol.release()
+
+    def unregisterProtocol(self, p: ProtocolWrapper) -> None:
+        """A connection has ended."""
+        super().unregisterProtocol(p)
+        if not self.protocols:
+            waiting, self._waiting = self._waiting, []
+            for deferred in waiting:
+                deferred.callback(None)
+
+    def close(self) -> Deferred[None]:
+        """Abort every connection; fires when all have ended."""
+        if not self.protocols:
+            return succeed(None)
+        done: Deferred[None] = Deferred()
+        self._waiting.append(done)
+        for protocol in list(self.protocols):
+            protocol.transport.abortConnection()
+        return done

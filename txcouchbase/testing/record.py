@@ -1,0 +1,106 @@
+"""What arrived: a record of requests, by which a test proves what was sent. No I/O."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Record", "RecordedRequest", "without_secrets"]
+
+MAX_REQUESTS = 10_000
+"""How many requests are kept; older ones are forgotten first."""
+
+_SECRET = re.compile("password|secret|key$|signature|token", re.IGNORECASE)
+
+
+def without_secrets(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with the values of those whose name sounds secret hidden."""
+    return {
+        name: "<hidden>" if value and isinstance(value, str) and _SECRET.search(name) else value
+        for name, value in options.items()
+    }
+
+
+@dataclass(frozen=True)
+class RecordedRequest:
+    """One request.
+
+    :param service: ``kv``, ``mgmt``, ``query``, ``analytics``, ``search``, ``views``, ``eventing``.
+    :param operation: the opcode's name, or method and path.
+    :param account: the name of who asked; empty before the login.
+    :param at: when it arrived, in seconds since the epoch.
+    :param options: with passwords and other secrets hidden. ``kv``: the decoded extras and framing
+        extras by name, such as ``expiry`` (seconds), ``flags``, ``cas``, ``durability``,
+        ``preserve_expiry``, ``specs``. HTTP: the query string, and the members of a JSON body or
+        the fields of a form.
+    :param body: the document's bytes, or the HTTP body, as they came; not in the repr.
+    :param key: the document's key (``kv`` only, as the following).
+    """
+
+    service: str
+    operation: str
+    account: str
+    at: float
+    options: dict[str, Any] = field(default_factory=dict)
+    body: bytes = field(default=b"", repr=False)
+    key: str | None = None
+    bucket: str | None = None
+    scope: str | None = None
+    collection: str | None = None
+
+
+class Record:
+    """The requests of the time in which it was on, the oldest first.
+
+    :param changed: told when it goes on or off.
+    """
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._on = False
+        self._requests: deque[RecordedRequest] = deque(maxlen=MAX_REQUESTS)
+
+    def __iter__(self) -> Iterator[RecordedRequest]:
+        return iter(tuple(self._requests))
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    @property
+    def on(self) -> bool:
+        """Whether requests are taken down."""
+        return self._on
+
+    @on.setter
+    def on(self, on: bool) -> None:
+        self._on = on
+        self._changed()
+
+    def add(self, request: RecordedRequest) -> None:
+        """Take a request down."""
+        self._requests.append(request)
+
+    def clear(self) -> None:
+        """Forget what was recorded."""
+        self._requests.clear()
+
+    def find(
+        self,
+        service: str | None = None,
+        operation: str | None = None,
+        key: str | None = None,
+    ) -> list[RecordedRequest]:
+        """The requests that have all of what is given.
+
+        :param operation: the whole name; for HTTP, ``POST /query/service``.
+        """
+        return [
+            request
+            for request in self._requests
+            if service in (None, request.service)
+            and operation in (None, request.operation)
+            and key in (None, request.key)
+        ]

@@ -1,0 +1,314 @@
+"""What an application's test does with a node's documents, without a client."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from txcouchbase.testing.cluster import ClusterState
+from txcouchbase.testing.kv.bucket import Bucket, Document, vbucket_of
+from txcouchbase.testing.kv.frames import DATATYPE_JSON
+from txcouchbase.testing.kv.manifest import DEFAULT, leb128
+from txcouchbase.testing.kv.settings import BucketSettings
+from txcouchbase.testing.kv.status import Refused
+
+__all__ = ["Snapshot", "Storage", "StoredDocument"]
+
+JSON_FLAGS = 0x02000006
+"""Flags that say JSON, in the common form and in the legacy one."""
+
+
+@dataclass(frozen=True)
+class StoredDocument:
+    """A document as it is stored.
+
+    :param raw: its bytes.
+    :param flags: the format, as the client has written it.
+    :param expiry: seconds since the epoch, 0 for never.
+    :param attributes: its extended attributes.
+    """
+
+    key: str
+    raw: bytes
+    flags: int
+    cas: int
+    expiry: int
+    attributes: dict[str, Any]
+
+    @property
+    def value(self) -> Any:
+        """The document, parsed.
+
+        :raises ValueError: if it is not JSON.
+        """
+        return json.loads(self.raw)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a node has stored at one moment; for `Storage.restore`."""
+
+    stored: dict[str, Any] = field(repr=False)
+
+
+class Storage:
+    """Buckets, scopes, collections and documents.
+
+    A bucket is named by ``bucket=``; None stands for the first one.
+
+    :param state: the cluster that holds them.
+    """
+
+    def __init__(self, state: ClusterState) -> None:
+        self._state = state
+
+    # Where documents live.
+
+    def create_bucket(self, name: str, settings: BucketSettings | None = None) -> None:
+        """Add a bucket; it opens at once.
+
+        :param settings: None for those of the buckets that a node starts with.
+        :raises ValueError: for a name that exists.
+        """
+        self._state.create_bucket(name, settings or BucketSettings())
+
+    def drop_bucket(self, name: str) -> None:
+        """Take a bucket out, with all that depends on it.
+
+        :raises LookupError: if it does not exist.
+        """
+        self._state.drop_bucket(name)
+
+    def create_scope(self, bucket: str, scope: str) -> None:
+        """Add a scope.
+
+        :raises LookupError: for an unknown bucket.
+        :raises ValueError: for a name that exists, or that a server would not take.
+        """
+        self._state.create_scope(bucket, scope)
+
+    def create_collection(
+        self, bucket: str, scope: str, collection: str, max_expiry: int = 0
+    ) -> None:
+        """Add a collection to a scope that exists.
+
+        :param max_expiry: the longest life of its documents in seconds; 0 for no limit.
+        :raises LookupError: for an unknown bucket or scope.
+        :raises ValueError: for a name that exists, or that a server would not take.
+        """
+        self._state.create_collection(bucket, scope, collection, max_expiry)
+
+    def drop_collection(self, bucket: str, scope: str, collection: str) -> None:
+        """Take a collection out, with its documents and indexes.
+
+        :raises LookupError: if it does not exist.
+        """
+        self._state.drop_collection(bucket, scope, collection)
+
+    def drop_scope(self, bucket: str, scope: str) -> None:
+        """Take a scope out, with its collections, their documents and indexes.
+
+        :raises LookupError: if it does not exist.
+        :raises ValueError: for the default scope.
+        """
+        self._state.drop_scope(bucket, scope)
+
+    # Documents.
+
+    def put(
+        self,
+        key: str,
+        value: Any,
+        *,
+        bucket: str | None = None,
+        scope: str = DEFAULT,
+        collection: str = DEFAULT,
+        expiry: int = 0,
+    ) -> None:
+        """Store a JSON document.
+
+        :param expiry: seconds from now, or since the epoch where that is more than thirty days;
+            0 for never.
+        :raises LookupError: for an unknown bucket, scope or collection.
+        :raises ValueError: where a server would not take the key or the value, or while the
+            document is locked.
+        """
+        found, wire = self._wire(key, bucket, scope, collection)
+        now = self._state.seconds()
+        try:
+            found.check_key(wire)
+            found.store(
+                wire,
+                vbucket_of(key.encode(), found.vbuckets),
+                found.writable(wire, 0, now),
+                json.dumps(value, ensure_ascii=False).encode(),
+                JSON_FLAGS,
+                now,
+                expiry=found.absolute_expiry(expiry, now),
+                datatype=DATATYPE_JSON,
+            )
+        except Refused as refused:
+            raise ValueError(f"{key!r}: {refused.status.name}") from None
+
+    def get(
+        self,
+        key: str,
+        *,
+        bucket: str | None = None,
+        scope: str = DEFAULT,
+        collection: str = DEFAULT,
+    ) -> StoredDocument | None:
+        """Look a document up; None if there is none, or if it has expired.
+
+        :raises LookupError: for an unknown bucket, scope or collection.
+        """
+        found, wire = self._wire(key, bucket, scope, collection)
+        document = self._live(found, wire)
+        if document is None:
+            return None
+        return StoredDocument(
+            key,
+            document.value,
+            document.flags,
+            document.cas,
+            document.expiry,
+            json.loads(document.xattrs) if document.xattrs else {},
+        )
+
+    def remove(
+        self,
+        key: str,
+        *,
+        bucket: str | None = None,
+        scope: str = DEFAULT,
+        collection: str = DEFAULT,
+    ) -> bool:
+        """Remove a document, locked or not.
+
+        :returns: whether there was one.
+        :raises LookupError: for an unknown bucket, scope or collection.
+        """
+        found, wire = self._wire(key, bucket, scope, collection)
+        document = self._live(found, wire)
+        if document is not None:
+            vbucket = vbucket_of(key.encode(), found.vbuckets)
+            found.delete(wire, document, vbucket, self._state.seconds())
+        return document is not None
+
+    def lock(
+        self,
+        key: str,
+        seconds: int = 15,
+        *,
+        bucket: str | None = None,
+        scope: str = DEFAULT,
+        collection: str = DEFAULT,
+    ) -> int:
+        """Lock a document, as if another client had done it.
+
+        :param seconds: how long, 1 to 30.
+        :returns: the CAS that unlocks it.
+        :raises LookupError: for an unknown bucket, scope or collection, or a missing document.
+        :raises ValueError: if it is locked already.
+        """
+        found, wire = self._wire(key, bucket, scope, collection)
+        document = self._live(found, wire)
+        if document is None:
+            raise LookupError(f"no document {key!r}")
+        try:
+            found.lock(document, seconds, self._state.seconds())
+        except Refused:
+            raise ValueError(f"{key!r} is locked") from None
+        return document.cas
+
+    def keys(
+        self, *, bucket: str | None = None, scope: str = DEFAULT, collection: str = DEFAULT
+    ) -> list[str]:
+        """The keys of a collection's documents, sorted.
+
+        :raises LookupError: for an unknown bucket, scope or collection.
+        """
+        found, prefix = self._wire("", bucket, scope, collection)
+        return sorted(
+            wire[len(prefix) :].decode("utf-8", "replace")
+            for wire in list(found.documents)
+            if wire.startswith(prefix) and self._live(found, wire) is not None
+        )
+
+    def load(self, lines: Iterable[str], bucket: str | None = None) -> int:
+        """Store the documents of JSON lines.
+
+        :param lines: each ``{"id": ..., "value": ...}``, optionally with ``"scope"``,
+            ``"collection"`` and ``"expiry"``; scopes and collections are made where they lack.
+        :returns: how many.
+        :raises ValueError: for a line that is something else; it says which one.
+        """
+        name = self._bucket(bucket).name
+        count = 0
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                document = json.loads(line)
+                where = (document.get("scope", DEFAULT), document.get("collection", DEFAULT))
+                self._make_collection(name, *where)
+                self.put(
+                    document["id"],
+                    document["value"],
+                    bucket=name,
+                    scope=where[0],
+                    collection=where[1],
+                    expiry=document.get("expiry", 0),
+                )
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise ValueError(f"line {number}: {error!r}") from error
+            count += 1
+        return count
+
+    # All of it.
+
+    def snapshot(self) -> Snapshot:
+        """All that is stored: buckets with their documents, accounts, indexes, functions.
+
+        Not what is only in force for the time of a test: faults, scripts, the record.
+        """
+        return Snapshot(copy.deepcopy(self._state.stored()))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to what a snapshot of this node holds; it may be used again.
+
+        Clients stay connected. Sequence numbers and CAS go on growing.
+        """
+        self._state.restore(copy.deepcopy(snapshot.stored))
+
+    def _make_collection(self, bucket: str, scope: str, collection: str) -> None:
+        scopes = self._bucket(bucket).manifest.scopes()
+        if scope not in scopes:
+            self.create_scope(bucket, scope)
+        if collection not in scopes.get(scope, {}):
+            self.create_collection(bucket, scope, collection)
+
+    def _bucket(self, name: str | None) -> Bucket:
+        buckets = self._state.buckets
+        found = buckets.get(name) if name is not None else next(iter(buckets.values()), None)
+        if found is None:
+            raise LookupError(f"no bucket {name!r}")
+        return found
+
+    def _wire(
+        self, key: str, bucket: str | None, scope: str, collection: str
+    ) -> tuple[Bucket, bytes]:
+        found = self._bucket(bucket)
+        number = found.manifest.scopes().get(scope, {}).get(collection)
+        if number is None:
+            raise LookupError(f"no collection {scope}.{collection}")
+        return found, leb128(number) + key.encode()
+
+    def _live(self, bucket: Bucket, wire: bytes) -> Document | None:
+        try:
+            return bucket.find(wire, self._state.seconds())
+        except Refused:
+            return None
