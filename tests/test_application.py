@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from couchbase.auth import PasswordAuthenticator
+from couchbase.options import ClusterOptions
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.error import ProcessDone
@@ -18,6 +20,8 @@ from twisted.internet.utils import getProcessOutputAndValue
 import txcouchbase
 from tests.support import ServerTestCase
 from tests.test_pool import gone, until
+from txcouchbase.cluster import TxCluster
+from txcouchbase.workers import PoolConfig
 
 ROOT = str(Path(txcouchbase.__file__).resolve().parent.parent)
 
@@ -164,8 +168,36 @@ class NodeProcessTests(ServerTestCase):
         self.assertIsInstance(reason, ProcessDone, node.stderr.decode())
 
     @inlineCallbacks
+    def test_tls(self) -> Any:
+        node = Application({})
+        reactor.spawnProcess(  # type: ignore[attr-defined]
+            node,
+            sys.executable,
+            [sys.executable, "-m", "txcouchbase.testing", "--tls"],
+            env={**os.environ, "PYTHONPATH": ROOT},
+        )
+        where: Any = yield node.workers
+        authenticator = PasswordAuthenticator(
+            where["username"], where["password"], cert_path=where["cert"]
+        )
+        cluster = TxCluster(
+            where["connstr"],
+            ClusterOptions(authenticator),
+            pool=PoolConfig(min_workers=1, max_workers=1),
+        )
+        self.addCleanup(cluster.close)
+        collection = cluster.bucket(where["bucket"]).default_collection()
+        yield collection.upsert("k", 1)
+        result = yield collection.get("k")
+        self.assertEqual(result.value, 1)
+        yield cluster.close()
+        node.transport.signalProcess(signal.SIGTERM)
+        yield node.ended
+        self.assertFalse(os.path.exists(where["cert"]))
+
+    @inlineCallbacks
     def test_what_is_not_there_yet_is_refused_by_name(self) -> Any:
-        for option in (["--nodes", "2"], ["--replicas", "1"], ["--tls"]):
+        for option in (["--nodes", "2"], ["--replicas", "1"]):
             _, stderr, code = yield getProcessOutputAndValue(
                 sys.executable,
                 ["-m", "txcouchbase.testing", *option],

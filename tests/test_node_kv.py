@@ -14,8 +14,8 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from txcouchbase.testing import EmbeddedNode
+from txcouchbase.testing.cluster import ClusterState
 from txcouchbase.testing.kv.bucket import LOCKED_CAS, vbucket_of
-from txcouchbase.testing.kv.cluster import ClusterState
 from txcouchbase.testing.kv.frames import HEADER, Feature, Opcode
 from txcouchbase.testing.kv.paths import LOOKUPS, MUTATIONS, parse
 from txcouchbase.testing.kv.server import KeyValueFactory
@@ -231,10 +231,9 @@ class DocumentTests(NodeTestCase):
         self.assertEqual(seen, sorted(set(seen)))
 
     def test_the_longest_life_in_a_collection(self) -> None:
-        node = EmbeddedNode(reactor=self.clock)
+        node = EmbeddedNode(username="user", password="secret", reactor=self.clock)
         node.create_collection("default", "_default", "short", max_expiry=5)
         self.factory = KeyValueFactory(node._state)
-        node._state.username, node._state.password = "user", "secret"
         self.client = self.connected()
         self.set(b"k", collection=b"\x08")
         self.clock.advance(6)

@@ -1,0 +1,187 @@
+"""The analytics service of the embedded node: requests in, answers out."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any, ClassVar
+
+from tests.node_services import ServiceCase, whole
+from txcouchbase.testing.analytics import service as analytics
+from txcouchbase.testing.http.calls import Call
+from txcouchbase.testing.management.accounts import Account
+from txcouchbase.testing.management.roles import Grant
+
+
+class AnalyticsTests(ServiceCase):
+    """The analytics service."""
+
+    service = "analytics"
+    LINK: ClassVar = {"dataverse": "Default", "name": "l", "type": "couchbase", "hostname": "h"}
+
+    def run_statement(self, statement: Any, **more: Any) -> tuple[int, Any]:
+        return self.ask("POST", "/query/service", {"statement": statement} | more)
+
+    def rows(self, statement: str, **more: Any) -> Any:
+        status, answer = self.run_statement(statement, **more)
+        self.assertEqual((status, answer["status"]), (200, "success"), answer)
+        return answer["results"]
+
+    def error(self, statement: Any, **more: Any) -> int:
+        status, answer = self.run_statement(statement, **more)
+        self.assertNotEqual(status, 200)
+        self.assertEqual(answer["status"], "fatal")
+        code: int = answer["errors"][0]["code"]
+        return code
+
+    def test_statements(self) -> None:
+        """Both words for each thing are understood, in any case, and comments."""
+        for statement in (
+            "create dataverse a.b",
+            "CREATE ANALYTICS SCOPE a.b IF NOT EXISTS;",
+            "/* here */ CREATE DATASET a.b.c ON stock -- there",
+            "CREATE ANALYTICS COLLECTION IF NOT EXISTS a.b.c ON `stock`.`_default`.`_default`",
+            "CREATE INDEX i ON a.b.c (x.y: string, z: bigint)",
+            "CONNECT LINK a.b.Local, Default.Local",
+            "DISCONNECT LINK a.b.`Local`",
+            "DROP INDEX a.b.c.i",
+            "DROP ANALYTICS COLLECTION a.b.c",
+            "DROP DATASET a.b.c IF EXISTS",
+            "DROP ANALYTICS SCOPE a.b",
+            "DROP DATAVERSE a.b IF EXISTS",
+        ):
+            self.assertEqual(self.rows(statement), [], statement)
+
+    def test_errors(self) -> None:
+        """Errors have the numbers by which clients tell them apart."""
+        self.rows("CREATE DATASET c ON stock")
+        for statement, code in (
+            ("CREATE DATAVERSE Default", 24039),
+            ("DROP DATAVERSE x", 24034),
+            ("DROP DATAVERSE Default", 24000),
+            ("CREATE DATASET c ON stock", 24040),
+            ("CREATE DATASET d ON nobody", 24000),
+            ("CREATE DATASET d ON stock.a.b", 24000),
+            ("CREATE DATASET d ON stock AT LINK nobody", 24006),
+            ("CREATE DATASET x.d ON stock", 24034),
+            ("DROP DATASET d", 24025),
+            ("CREATE INDEX c ON c (a: string)", 24048),
+            ("CREATE INDEX i ON c (a: geometry)", 24000),
+            ("CREATE INDEX i ON d (a: string)", 24025),
+            ("DROP INDEX c.i", 24047),
+            ("DROP INDEX i", 24000),
+            ("CONNECT LINK nobody", 24006),
+            ('CONNECT LINK Local WITH {"speed": 1}', 24000),
+            ("SELECT * FROM d", 24045),
+            ("SELECT * FROM Metadata.`Nothing` n", 24045),
+            ("SELECT * FROM c", 25000),
+            ("WITH x AS (SELECT 1) SELECT * FROM (SELECT * FROM nobody) y", 24045),
+            ("CREATE FUNCTION f() { 1 }", 25000),
+            ("UPSERT INTO c ([1])", 25000),
+            ("CREATE DATASET", 24000),
+            ("SELECT d.* FROM", 25000),
+            ("a" * 100_000, 24000),
+            ("", 21003),
+            (None, 21003),
+            (7, 21003),
+        ):
+            self.assertEqual(self.error(statement), code, statement)
+        self.assertEqual(self.error("SELECT * FROM c", query_context="nonsense"), 21003)
+        self.assertEqual(self.error("SELECT * FROM c", query_context="default:`x`.`y`"), 24045)
+        self.assertEqual(self.error("DROP DATASET c", readonly=True), 24000)
+
+    def test_request(self) -> None:
+        """Statements come as JSON, as forms and in the query string."""
+        statement = "SELECT VALUE d FROM Metadata.Dataverse d"
+        path = "/analytics/service"
+        for status, answer in (
+            self.ask("POST", path, {"statement": statement}),
+            self.ask("POST", path, form={"statement": statement}),
+            self.ask("GET", path, statement=statement),
+        ):
+            self.assertEqual((status, len(answer["results"])), (200, 1))
+        for body in (b"{", b"\xff\xff", b"[]", b'"x"'):
+            self.refused(400, "statement", "POST", path, body)
+
+    def test_metadata(self) -> None:
+        """Metadata says what there is."""
+        self.rows("CREATE DATASET c ON stock WHERE a = 1")
+        (row,) = self.rows('SELECT d.* FROM Metadata.`Dataset` d WHERE d.DatasetName = "c"')
+        self.assertEqual((row["BucketName"], row["Filter"]), ("stock", "a = 1"))
+        self.assertEqual(
+            self.rows('SELECT d.* FROM Metadata.`Dataset` d WHERE d.DatasetName != "c"'), []
+        )
+        self.rows("CREATE INDEX i ON c (a.b: string)")
+        rows = self.rows("SELECT VALUE i FROM Metadata.`Index` AS i")
+        self.assertEqual([row["IsPrimary"] for row in rows], [True, False])
+        self.assertEqual(rows[1]["SearchKey"], [["a", "b"]])
+        self.rows("CONNECT LINK Local")
+        (row,) = self.rows("SELECT VALUE l FROM Metadata.`Link` l")
+        self.assertTrue(row["IsActive"])
+        self.assertEqual(
+            self.ask("GET", "/analytics/node/agg/stats/remaining"), (200, {"Default": {"c": 0}})
+        )
+
+    def test_links(self) -> None:
+        """Links are checked by type, and shown without their secrets."""
+        path, link = "/analytics/link", dict(self.LINK)
+        for change, reason in (
+            ({"type": "ftp"}, "type"),
+            ({}, "username, password"),
+            ({"username": "u", "password": "p", "speed": "1"}, "unknown: speed"),
+            ({"encryption": "most"}, "encryption"),
+            ({"encryption": "full", "username": "u", "password": "p"}, "certificate"),
+            ({"type": "s3", "region": "r"}, "accessKeyId"),
+            ({"type": "azureblob"}, "unknown: hostname"),
+            ({"name": ""}, "dataverse, name"),
+        ):
+            self.refused(400, reason, "POST", path, form=link | change)
+        full = {"encryption": "full", "certificate": "c", "clientCertificate": "d"}
+        link |= full | {"clientKey": "k"}
+        self.assertEqual(self.ask("POST", path, form=link), (200, b""))
+        self.refused(400, "24055", "POST", path, form=link)
+        _, (shown,) = self.ask("GET", path, dataverse="Default", name="l")
+        self.assertEqual(shown["activeHostname"], "h")
+        self.assertEqual(shown["certificate"], "c")
+        self.assertNotEqual(shown["clientKey"], "k")
+        self.rows("CREATE DATASET c ON other AT LINK l")
+        self.refused(400, "use it", "DELETE", path, form={"dataverse": "Default", "name": "l"})
+        self.rows("DROP DATASET c")
+        self.assertEqual(self.ask("PUT", path, form=link)[0], 200)
+        s3 = {"accessKeyId": "i", "secretAccessKey": "s", "region": "r", "type": "s3"}
+        named = {"dataverse": "Default", "name": "l"}
+        self.refused(400, "cannot be changed", "PUT", path, form=named | s3)
+        self.assertEqual(self.ask("DELETE", "/analytics/link/Default/l"), (200, b""))
+        self.refused(400, "24006", "GET", "/analytics/link/Default/l")
+        self.refused(400, "24034", "GET", path, dataverse="nobody")
+        self.assertEqual(self.ask("POST", path, form=named | s3), (200, b""))
+        self.assertEqual(self.error("CONNECT LINK l"), 24000)
+
+    def test_permissions(self) -> None:
+        """Who may query may not change."""
+        self.account = Account("b", "", "local", (Grant("analytics_reader"),))
+        self.assertEqual(len(self.rows("SELECT VALUE d FROM Metadata.Dataverse d")), 1)
+        self.assertEqual(self.error("CREATE DATAVERSE x"), 20001)
+        self.refused(403, "analytics_manage", "DELETE", "/analytics/link/Default/l")
+
+    def test_snapshot(self) -> None:
+        """A copy does not change with what is stored."""
+        kept = copy.deepcopy(self.state.analytics)
+        self.rows("CREATE DATASET c ON stock")
+        self.state.analytics = kept
+        self.assertEqual(self.error("SELECT * FROM c"), 24045)
+
+    def test_render(self) -> None:
+        """The members that clients insist on are there, whatever is scripted."""
+        call = Call("analytics", "POST", "/query/service", body=b'{"client_context_id": "x"}')
+        for rows in ([], [1, {"a": None}]):
+            for errors in ([], [{"code": 24000, "msg": "m"}]):
+                for metadata in ({}, {"status": "stopped", "metrics": {"processedObjects": 9}}):
+                    answer = analytics.render(iter(rows), metadata, errors, call)
+                    read = json.loads(whole(answer))
+                    self.assertEqual(read["results"], rows)
+                    self.assertEqual(read["clientContextID"], "x")
+                    self.assertEqual(read["metrics"]["resultCount"], len(rows))
+                    self.assertIn("processedObjects", read["metrics"])
+                    self.assertEqual(read["status"] == "success", not errors and not metadata)
+                    self.assertEqual("errors" in read, read["status"] != "success")
