@@ -25,10 +25,11 @@ test-lowest:
 	    --editable . 'hypothesis>=6.100'
 	$(VENV)-lowest/bin/python -m tests.run tests.test_keyvalue tests.test_pool tests.test_lane
 
-# What takes long: faults again and again, a million operations.
+# What takes long: faults again and again, a million operations, ten minutes of nonsense.
 test-slow: $(READY)
 	for round in 1 2 3 4 5 6 7 8 9 10; do $(BIN)/python -m tests.run tests.test_pool || exit 1; done
 	$(BIN)/python benchmarks/order.py
+	$(BIN)/python benchmarks/fuzz.py --seconds 600 --seed 1
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -40,6 +41,8 @@ demo: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/kv.py
+	$(BIN)/python benchmarks/node.py
+	$(BIN)/python benchmarks/node_rows.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-lowest build dist *.egg-info

@@ -8,10 +8,23 @@ import os
 import statistics
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
+from urllib.request import Request, urlopen
 
-__all__ = ["add_server_arguments", "median", "percentile", "print_table", "server"]
+__all__ = [
+    "ROOT",
+    "add_server_arguments",
+    "ask",
+    "median",
+    "percentile",
+    "print_table",
+    "resident",
+    "server",
+    "service_ports",
+]
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -37,8 +50,11 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def server(connstr: str | None) -> Iterator[dict[str, str]]:
-    """Where the server is; the embedded node in a process of its own if none is given."""
+def server(connstr: str | None, errors: Any = None) -> Iterator[dict[str, str]]:
+    """Where the server is; the embedded node in a process of its own if none is given.
+
+    :param errors: where the node's stderr goes.
+    """
     if connstr:
         yield {
             "connstr": connstr,
@@ -50,17 +66,45 @@ def server(connstr: str | None) -> Iterator[dict[str, str]]:
     node = subprocess.Popen(
         [sys.executable, "-m", "txcouchbase.testing"],
         stdout=subprocess.PIPE,
+        stderr=errors,
         cwd=ROOT,
     )
     try:
         assert node.stdout is not None
         where = json.loads(node.stdout.readline())
-        yield {
-            name: str(where[name]) for name in ("connstr", "username", "password", "bucket", "pid")
-        }
+        yield {name: str(value) for name, value in where.items()}
     finally:
         node.terminate()
         node.wait()
+
+
+def ask(where: dict[str, str], port: int, path: str, method: str = "GET") -> Any:
+    """What a service of the embedded node answers, which is JSON.
+
+    :param where: as `server` has it.
+    """
+    token = b64encode(f"{where['username']}:{where['password']}".encode()).decode()
+    request = Request(
+        f"http://127.0.0.1:{port}{path}",
+        b"" if method == "POST" else None,
+        {"Authorization": f"Basic {token}"},
+        method=method,
+    )
+    with urlopen(request, timeout=10) as answer:
+        return json.loads(answer.read() or b"null")
+
+
+def service_ports(where: dict[str, str]) -> dict[str, int]:
+    """The ports of the embedded node, by their names in the cluster map."""
+    nodes = ask(where, int(where["mgmt"]), "/pools/default/nodeServices")["nodesExt"]
+    ports: dict[str, int] = nodes[0]["services"]
+    return ports
+
+
+def resident(pid: int) -> float:
+    """The resident memory of a process (MiB)."""
+    with open(f"/proc/{pid}/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
 def print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -588,6 +588,7 @@ ENCODING: list[Row] = [
     ("base64_decode", ("!",), None),
     ("encode_json", ({"b": [1, None], "a": "é"},), '{"a":"é","b":[1,null]}'),
     ("encode_json", (range(2),), "[0,1]"),
+    ("encode_json", ([math.inf, -math.inf, {"a": NAN}],), '["+Infinity","-Infinity",{"a":"NaN"}]'),
     ("decode_json", ('{"a":[1,2.5]}',), {"a": [1, 2.5]}),
     ("decode_json", ("{",), None),
     ("decode_json", ("[" * 100_000,), None),

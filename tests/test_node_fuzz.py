@@ -10,8 +10,10 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from tests.fuzz.client import Client, Finding
-from tests.fuzz.connection import Target
+from tests.fuzz.connection import Connection, Target
+from tests.fuzz.requests import HEADER
 from txcouchbase.testing import EmbeddedNode
+from txcouchbase.testing.kv.status import Status
 
 CASES = 400
 """How many cases each test sends."""
@@ -59,6 +61,56 @@ class FuzzTests(TestCase):
 
     def test_other_services(self) -> Deferred[None]:
         return self._check(["analytics", "search", "views", "eventing"], 4)
+
+    def _answers(self, service: str, *sent: bytes) -> list[bytes | None]:
+        connection = Connection(self.target, service)
+        try:
+            answers = []
+            for data in sent:
+                connection.write(data)
+                answers.append(connection.answer())
+            return answers
+        finally:
+            connection.close()
+
+    @inlineCallbacks
+    def test_http_that_once_failed(self) -> Any:
+        """A line folded into a Content-Type, and a body that is no UTF-8."""
+        login = b"Authorization: Basic QWRtaW5pc3RyYXRvcjpwYXNzd29yZA==\r\n"
+        for head, body in (
+            (b"Content-Type: a\r\n b\r\n" + login, b"x=1"),
+            (b"Content-Type: application/json\r\n" + login, b'{"statement": "\xff"}'),
+        ):
+            request = (
+                b"POST /query/service HTTP/1.1\r\nHost: node\r\n%sContent-Length: %d\r\n\r\n%s"
+            )
+            sent = request % (head, len(body), body)
+            (answer,) = yield deferToThread(self._answers, "query", sent)
+            self.assertEqual(answer[9:12], b"400", answer)
+
+    def _statuses(self, *frames: bytes) -> list[int]:
+        connection = Connection(self.target, "kv")
+        login = HEADER.pack(0x80, 0x21, 5, 0, 0, 0, 28, 0, 0) + b"PLAIN\0Administrator\0password"
+        bucket = HEADER.pack(0x80, 0x89, 7, 0, 0, 0, 7, 0, 0) + b"default"
+        try:
+            connection.write(login + bucket + b"".join(frames))
+            answers = [connection.frame() or b"" for _ in (login, bucket, *frames)]
+            return [HEADER.unpack_from(answer)[5] for answer in answers]
+        finally:
+            connection.close()
+
+    @inlineCallbacks
+    def test_frames_that_once_failed(self) -> Any:
+        """Paths in a document that is nested too deeply, and halves of surrogate pairs."""
+        deep = b"[" * 5000 + b"]" * 5000
+        statuses = yield deferToThread(
+            self._statuses,
+            HEADER.pack(0x80, 1, 3, 8, 0, 0, 11 + len(deep), 0, 0) + bytes(8) + b"key" + deep,
+            HEADER.pack(0x80, 0xC5, 3, 3, 0, 0, 9, 0, 0) + b"\0\3\0key[0]",
+            HEADER.pack(0x80, 1, 3, 8, 0, 0, 13, 0, 0) + bytes(8) + b"key{}",
+            HEADER.pack(0x80, 0xC8, 3, 3, 0, 0, 15, 0, 0) + b"\0\1\0keya" + b'"\\ud800"',
+        )
+        self.assertEqual(statuses, [0, 0, 0, Status.DOC_E2DEEP, 0, 0])
 
     @inlineCallbacks
     def test_all_at_once(self) -> Any:
