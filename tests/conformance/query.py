@@ -252,15 +252,17 @@ def metrics(context: Context) -> None:
     )
     expect.assertEqual(list(result.rows()), [1, 2, 3])
     found = result.metadata().metrics()
-    expect.assertEqual((found.result_count(), found.result_size(), found.sort_count()), (3, 3, 3))
+    expect.assertEqual(
+        (found.result_count().value, found.result_size().value, found.sort_count().value), (3, 3, 3)
+    )
     expect.assertGreater(found.elapsed_time(), timedelta(0))
     expect.assertGreater(found.execution_time(), timedelta(0))
-    expect.assertEqual((found.error_count(), found.warning_count()), (0, 0))
+    expect.assertEqual((found.error_count().value, found.warning_count().value), (0, 0))
     path = keyspace(context)
     insert = f"INSERT INTO {path} (KEY, VALUE) VALUES ('a', 1), ('b', 2)"
     result = context.cluster.query(insert, QueryOptions(metrics=True))
     expect.assertEqual(list(result.rows()), [])
-    expect.assertEqual(result.metadata().metrics().mutation_count(), 2)
+    expect.assertEqual(result.metadata().metrics().mutation_count().value, 2)
 
 
 @check("Without metrics there are none; status, signature, request_id and warnings are there")

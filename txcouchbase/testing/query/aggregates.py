@@ -20,7 +20,7 @@ from txcouchbase.testing.query.values import (
     sort_key,
 )
 
-__all__ = ["AGGREGATES", "Aggregate", "Distinct"]
+__all__ = ["AGGREGATES", "GATHERING", "Aggregate", "Distinct"]
 
 
 class Aggregate:
@@ -244,3 +244,6 @@ AGGREGATES: dict[str, Callable[[], Aggregate]] = {
     "variance_samp": SampleVariance,
 }
 """By their names in lower case."""
+
+GATHERING = frozenset(name for name, make in AGGREGATES.items() if isinstance(make(), Gather))
+"""Those that keep all values."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from txcouchbase.testing.query.documents import META_FIELDS, metadata
 from txcouchbase.testing.query.execution import Evaluator, Row
+from txcouchbase.testing.query.functions.signature import whole
 from txcouchbase.testing.query.syntax import (
     Binary,
     Concat,
@@ -83,9 +84,9 @@ def element_of(base: Any, index: Any) -> Any:
         return MISSING
     if base is None or not is_number(index):
         return None
-    if not is_array(base) or index != int(index):
+    place = whole(index)
+    if not is_array(base) or place is None:
         return MISSING
-    place = int(index)
     return base[place] if -len(base) <= place < len(base) else MISSING
 
 
@@ -138,11 +139,10 @@ def _slice(compiler: Compiler, node: Slice) -> Evaluator:
             return None
         bounds = []
         for bound, default in ((first, 0), (last, len(value))):
-            if bound is _ABSENT:
-                bound = default
-            elif not is_number(bound) or bound != int(bound):
+            place = default if bound is _ABSENT else whole(bound) if is_number(bound) else None
+            if place is None:
                 return None
-            bounds.append(int(bound) + len(value) if bound < 0 else int(bound))
+            bounds.append(place + len(value) if place < 0 else place)
         low, high = bounds
         return value[low:high] if 0 <= low <= high <= len(value) else MISSING
 

@@ -6,15 +6,22 @@ Source: the SQL++ language reference, "Getting System Information".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from txcouchbase.testing.kv.manifest import DEFAULT
 from txcouchbase.testing.query.documents import DocumentMeta
 from txcouchbase.testing.query.execution import Execution
 from txcouchbase.testing.query.formatted import formatted, formatted_key
 from txcouchbase.testing.query.indexes import QueryIndex
+from txcouchbase.testing.query.keyspaces import require
 
-__all__ = ["CATALOG"]
+if TYPE_CHECKING:
+    from txcouchbase.testing.kv.bucket import Bucket
+
+__all__ = ["CATALOG", "REFUSED_KEYSPACES"]
+
+_PERMISSIONS = ("select", "insert", "update", "delete", "index", "manage", "catalog")
+"""Who has one of them on a bucket sees it in the catalog."""
 
 Rows = list[tuple[Any, Any]]
 Items = Iterator[tuple[str, dict[str, Any]]]
@@ -38,8 +45,18 @@ def _common(execution: Execution) -> dict[str, Any]:
     return {"datastore_id": _datastore(execution)}
 
 
+def _visible(execution: Execution) -> dict[str, Bucket]:
+    """The buckets that the one who asks may know of."""
+    account = execution.account
+    return {
+        name: bucket
+        for name, bucket in execution.state.buckets.items()
+        if account is None or any(account.may(permission, name) for permission in _PERMISSIONS)
+    }
+
+
 def _buckets(execution: Execution) -> Items:
-    for name in execution.state.buckets:
+    for name in _visible(execution):
         path = f"default:{name}"
         yield (
             path,
@@ -49,7 +66,7 @@ def _buckets(execution: Execution) -> Items:
 
 
 def _scopes(execution: Execution) -> Items:
-    for name, bucket in execution.state.buckets.items():
+    for name, bucket in _visible(execution).items():
         for scope in bucket.manifest.scopes():
             path = f"default:{name}.{scope}"
             yield (
@@ -66,7 +83,7 @@ def _scopes(execution: Execution) -> Items:
 
 
 def _keyspaces(execution: Execution) -> Items:
-    for name, bucket in execution.state.buckets.items():
+    for name, bucket in _visible(execution).items():
         common = _common(execution) | {"namespace": "default", "namespace_id": "default"}
         path = f"default:{name}"
         yield path, common | {"id": name, "name": name, "path": path}
@@ -87,8 +104,10 @@ def _keyspaces(execution: Execution) -> Items:
 
 
 def _indexes(execution: Execution) -> Items:
+    buckets = _visible(execution)
     for index in execution.state.query_indexes.all():
-        yield index.id, _index(execution, index)
+        if index.bucket in buckets:
+            yield index.id, _index(execution, index)
 
 
 def _index(execution: Execution, index: QueryIndex) -> dict[str, Any]:
@@ -122,6 +141,7 @@ def _dual(execution: Execution) -> Items:
 
 
 def _prepareds(execution: Execution) -> Items:
+    require(execution, "catalog", None)
     for prepared in execution.state.statements.all():
         yield prepared.name, {"name": prepared.name, "statement": prepared.text}
 
@@ -153,3 +173,12 @@ CATALOG: dict[str, Callable[[Execution], Rows]] = {
     }.items()
 }
 """By the names of the keyspaces: values with their metadata."""
+
+REFUSED_KEYSPACES = frozenset(
+    """
+    active_requests all_sequences applicable_roles aus aus_settings awr completed_requests
+    completed_requests_history dictionary dictionary_cache functions functions_cache group_info
+    my_user_info nodes sequences tasks_cache transactions user_info vitals
+    """.split()
+)
+"""What a server has and the node has not."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from txcouchbase.testing.cluster import ClusterState
     from txcouchbase.testing.management.accounts import Account
 
-__all__ = ["Evaluator", "Execution", "Pace", "Prefetched", "Row"]
+__all__ = ["LARGEST", "Evaluator", "Execution", "Pace", "Prefetched", "Row"]
 
 Row = tuple[Any, ...]
 """Values by their places; `scope.Scope` knows which is where."""
@@ -26,6 +26,12 @@ SMALLEST, FIRST, LARGEST = 1, 16, 512
 
 SLOW, FAST = 0.003, 0.0008
 """Seconds of a step after which batches become smaller, and below which they become larger."""
+
+LONGEST_STEP = 2.0
+"""Seconds after which a step that nothing can interrupt is given up."""
+
+MOST_KEPT = 2_000_000
+"""Rows that sorting, grouping, DISTINCT and subqueries keep; the quota of memory of a server."""
 
 _CHECK_EVERY = 1024
 """Elements of a loop between two looks at the clock."""
@@ -40,16 +46,21 @@ class Pace:
 
     def __init__(self) -> None:
         self.size = FIRST
+        self._started = perf_counter()
+
+    def lasted(self) -> float:
+        """Seconds since the present step began."""
+        return perf_counter() - self._started
 
     def steps(self, batches: Iterator[Any]) -> Iterator[Any]:
         """The batches, with a look at how long each of them took."""
         while True:
-            started = perf_counter()
+            self._started = perf_counter()
             try:
                 batch = next(batches)
             except StopIteration:
                 return
-            took = perf_counter() - started
+            took = self.lasted()
             if took > SLOW:
                 self.size = max(self.size // 4, SMALLEST)
             elif took < FAST:
@@ -60,11 +71,15 @@ class Pace:
 class Prefetched:
     """The rows of a subquery that uses nothing from outside: it runs once.
 
-    :param batches: the subquery, running.
+    :param batches: starts the subquery.
+    :param keep: is told how many rows are kept.
     """
 
-    def __init__(self, batches: Callable[[], Iterator[list[Any]]]) -> None:
+    def __init__(
+        self, batches: Callable[[], Iterator[list[Any]]], keep: Callable[[int], None]
+    ) -> None:
         self._start = batches
+        self._keep = keep
         self._running: Iterator[list[Any]] | None = None
         self._rows: list[Any] = []
         self._done = False
@@ -75,6 +90,7 @@ class Prefetched:
             self._running = self._start()
         for batch in self._running:
             self._rows.extend(batch)
+            self._keep(len(batch))
             yield []
         self._done = True
 
@@ -114,6 +130,7 @@ class Execution:
     warnings: list[dict[str, Any]] = field(default_factory=list)
     errors: list[QueryError] = field(default_factory=list)
     _ticks: int = 0
+    _kept: int = 0
 
     def check_time(self) -> None:
         """See whether there is time left.
@@ -123,15 +140,44 @@ class Execution:
         if self.deadline is not None and self.state.seconds() >= self.deadline:
             raise QueryError(1080, f"Timeout {self.timeout:g}s exceeded")
 
+    def check_step(self) -> None:
+        """See that one step, in which nobody else runs, does not take too long.
+
+        :raises QueryError: 1080 after the end of the request, 5010 for a step without end.
+        """
+        self.check_time()
+        if self.pace.lasted() > LONGEST_STEP:
+            raise QueryError(
+                5010,
+                "Error evaluating projection - cause: a correlated subquery or a loop takes longer "
+                f"than the {LONGEST_STEP:g} seconds that the embedded node gives to one row.",
+            )
+
     def tick(self) -> None:
         """Say that a loop has gone on by one element.
 
-        :raises QueryError: 1080.
+        :raises QueryError: as `check_step`.
         """
         self._ticks += 1
         if self._ticks >= _CHECK_EVERY:
             self._ticks = 0
-            self.check_time()
+            self.check_step()
+
+    def keep(self, count: int) -> None:
+        """Say that so many more rows or values are kept until the statement ends.
+
+        :raises QueryError: 5500 if they are too many.
+        """
+        self.check_size(count)
+        self._kept += count
+
+    def check_size(self, count: int) -> None:
+        """See whether so many more could be kept.
+
+        :raises QueryError: 5500 if they are too many.
+        """
+        if self._kept + count > MOST_KEPT:
+            raise QueryError(5500, "Request has exceeded memory quota")
 
     def parameter(self, key: str | int) -> Any:
         """The value of a parameter.
@@ -141,6 +187,8 @@ class Execution:
         if isinstance(key, int):
             if 0 < key <= len(self.positional):
                 return self.positional[key - 1]
+            if str(key) in self.named:
+                return self.named[str(key)]
             raise QueryError(
                 5010,
                 f"Error evaluating projection - cause: No value for positional parameter ${key}.",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from txcouchbase.testing.query.aggregates import AGGREGATES, Aggregate, Distinct
+from txcouchbase.testing.query.aggregates import AGGREGATES, GATHERING, Aggregate, Distinct
 from txcouchbase.testing.query.compiler import Compiler
 from txcouchbase.testing.query.errors import QueryError
 from txcouchbase.testing.query.execution import Evaluator, Row
@@ -134,10 +134,11 @@ class Groups:
     """
 
     def __init__(self, compiler: Compiler, grouping: Grouping) -> None:
-        self._pace = compiler.execution.pace
+        self._execution = compiler.execution
         self._size = grouping.size
         self._keys = [compiler.resolved(key) for key in grouping.keys]
         self._columns = [_column(compiler, call) for call in grouping.calls]
+        self._gathers = any(call.distinct or call.name in GATHERING for call in grouping.calls)
 
     def after(self, rows: Callable[[Row], Batches]) -> Callable[[Row], Batches]:
         """The rows of groups: the first row of each, its keys, and its aggregates."""
@@ -161,8 +162,12 @@ class Groups:
                 for column, aggregate in zip(columns, group[1], strict=True):
                     if column.holds is None or column.holds(member):
                         aggregate.add(column.value(member))
+            # Aggregates may keep every value, as ARRAY_AGG does.
+            self._execution.keep(len(batch) if self._gathers else 0)
+            self._execution.check_size(len(groups))
             yield []
-        for chunk in chunked(groups.values(), self._pace):
+        self._execution.keep(len(groups))
+        for chunk in chunked(groups.values(), self._execution.pace):
             yield [
                 (*first, *[aggregate.result() for aggregate in aggregates])
                 for first, aggregates in chunk

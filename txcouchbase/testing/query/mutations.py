@@ -207,16 +207,26 @@ def _rows(
     if condition is not None:
         rows = filtered(rows, compiler.predicate(condition))
     offset = statement.offset if isinstance(statement, Delete) else None
-    if statement.limit is not None or offset is not None:
-        limit = _number(planner, "LIMIT", statement.limit)
-        rows = paged(rows, _number(planner, "OFFSET", offset) or 0, limit)
-    return rows
+    if statement.limit is None and offset is None:
+        return rows
+    return _paged(
+        rows, _number(planner, "OFFSET", offset), _number(planner, "LIMIT", statement.limit)
+    )
 
 
-def _number(planner: Planner, clause: str, expression: Expression | None) -> int | None:
+def _number(
+    planner: Planner, clause: str, expression: Expression | None
+) -> Callable[[], int | None]:
     if expression is None:
-        return None
-    return number_of(clause, planner.compiler(Scope()).expression(expression)(()))
+        return lambda: None
+    evaluate = planner.compiler(Scope()).expression(expression)
+    return lambda: number_of(clause, evaluate(()))
+
+
+def _paged(
+    rows: Batches, offset: Callable[[], int | None], limit: Callable[[], int | None]
+) -> Batches:
+    yield from paged(rows, offset() or 0, limit())
 
 
 def update(planner: Planner, statement: Update) -> Batches:

@@ -86,8 +86,13 @@ def unnested(batches: Batches, evaluate: Evaluator, outer: bool, pace: Pace) -> 
         yield found
 
 
-def distinct(batches: Batches, key: Callable[[Any], Hashable]) -> Batches:
-    """The first of all rows whose keys are the same."""
+def distinct(
+    batches: Batches, key: Callable[[Any], Hashable], keep: Callable[[int], None]
+) -> Batches:
+    """The first of all rows whose keys are the same.
+
+    :param keep: is told how many keys are kept.
+    """
     seen: set[Hashable] = set()
     for batch in batches:
         fresh = []
@@ -96,6 +101,7 @@ def distinct(batches: Batches, key: Callable[[Any], Hashable]) -> Batches:
             if identity not in seen:
                 seen.add(identity)
                 fresh.append(row)
+        keep(len(fresh))
         yield fresh
 
 
@@ -116,22 +122,26 @@ def paged(batches: Batches, offset: int, limit: int | None) -> Batches:
             return
 
 
-def merged(kind: str, every: bool, left: Batches, right: Batches) -> Batches:
+def merged(
+    kind: str, every: bool, left: Batches, right: Batches, keep: Callable[[int], None]
+) -> Batches:
     """What UNION, INTERSECT and EXCEPT make of two queries' rows.
 
     :param every: whether ALL was said: rows that come more than once do so.
+    :param keep: is told how many rows are kept.
     """
     if kind == "union":
         both = _one_after_the_other(left, right)
-        yield from both if every else distinct(both, group_key)
+        yield from both if every else distinct(both, group_key, keep)
         return
     counts: dict[Hashable, int] = {}
     for batch in right:
         for row in batch:
             key = group_key(row)
             counts[key] = counts.get(key, 0) + 1
+        keep(len(batch))
         yield []
-    rows = left if every else distinct(left, group_key)
+    rows = left if every else distinct(left, group_key, keep)
     for batch in rows:
         kept = []
         for row in batch:
@@ -204,6 +214,8 @@ def sorted_rows(
     for batch in batches:
         run.extend([(key(row), row) for row in batch])
         execution.sorted_rows += len(batch)
+        if wanted is None or wanted > RUN:
+            execution.keep(len(batch))
         if len(run) >= RUN:
             run.sort(key=first, reverse=key.reverse)
             runs.append(run[:wanted])

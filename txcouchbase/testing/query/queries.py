@@ -9,7 +9,14 @@ from typing import Any
 
 from txcouchbase.testing.query.compiler import Compiler
 from txcouchbase.testing.query.errors import QueryError, not_done
-from txcouchbase.testing.query.execution import Evaluator, Execution, Prefetched, Row
+from txcouchbase.testing.query.execution import (
+    LARGEST,
+    Evaluator,
+    Execution,
+    Prefetched,
+    Row,
+)
+from txcouchbase.testing.query.functions.signature import whole
 from txcouchbase.testing.query.grouping import Grouping, Groups, aggregate_calls
 from txcouchbase.testing.query.pipeline import (
     Batches,
@@ -123,7 +130,7 @@ class Planner:
         most: int | None,
     ) -> Batches:
         pairs: Batches = ([(project(row), row) for row in batch] for batch in rows)
-        pairs = distinct(pairs, lambda pair: group_key(pair[0]))
+        pairs = distinct(pairs, lambda pair: group_key(pair[0]), self.execution.keep)
         if key is not None:
             by_row = _SecondKey(key)
             wanted = None if most is None else most + skipped
@@ -157,14 +164,15 @@ class Planner:
     def _set_operation(
         self, node: SetOperation, outer: Scope
     ) -> tuple[Callable[[Row], Batches], Any]:
-        sides = []
+        plans = []
         for side in (node.left, node.right):
             query = side if isinstance(side, Query) else Query((), side, (), None, None)
-            sides.append(self.query(query, outer))
-        left, right = sides
+            plans.append(self.query(query, outer))
+        left, right = plans
 
         def batches(row: Row) -> Batches:
-            return merged(node.kind, node.all, left.batches(row), right.batches(row))
+            sides = left.batches(row), right.batches(row)
+            return merged(node.kind, node.all, *sides, self.execution.keep)
 
         return batches, left.signature
 
@@ -189,7 +197,7 @@ class Planner:
         having = scope.resolve(group.having) if group.having is not None else None
         for alias, result in zip(aliases(select.projection), expressions, strict=True):
             if alias is not None and result is not None:
-                scope.add_alias(alias, result)
+                scope.add_result(alias, result)
         sorting = [scope.resolve(term.expression) for term in order]
         calls = aggregate_calls([*expressions, having, *sorting])
         sources = scope.sources() | {name: scope.slot(name) for name, _ in select.let}
@@ -233,19 +241,26 @@ class Planner:
         return rows
 
     def _subquery(self, query: Query, scope: Scope, one: bool) -> Evaluator:
+        execution = self.execution
         plan = self.query(query, scope)
         if not plan.correlated:
             around = (MISSING,) * scope.size
-            once = Prefetched(lambda: _first(plan.batches(around), one))
-            self.execution.prefetch.append(once)
+            once = Prefetched(lambda: _first(plan.batches(around), one), execution.keep)
+            execution.prefetch.append(once)
             return lambda row: once.rows()
-        tick = self.execution.tick
+        pace = execution.pace
 
         def evaluate(row: Row) -> list[Any]:
             found: list[Any] = []
-            for batch in _first(plan.batches(row), one):
-                found.extend(batch)
-                tick()
+            # What a step of the outer query takes says nothing about batches in here.
+            size, pace.size = pace.size, LARGEST
+            try:
+                for batch in _first(plan.batches(row), one):
+                    found.extend(batch)
+                    execution.check_step()
+                    execution.check_size(len(found))
+            finally:
+                pace.size = size
             return found
 
         return evaluate
@@ -287,6 +302,7 @@ def number_of(clause: str, value: Any) -> int:
 
     :raises QueryError: 5030 for something else.
     """
-    if not is_number(value) or value != int(value):
+    number = whole(value) if is_number(value) else None
+    if number is None:
         raise QueryError(5030, f"Invalid {clause} value {value!r}.")
-    return max(int(value), 0)
+    return max(number, 0)

@@ -6,6 +6,7 @@ with the row around it, so that names of the outer statement keep their places.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,10 +20,12 @@ from txcouchbase.testing.query.syntax import (
     Field,
     Meta,
     Name,
+    Node,
     Parameter,
     Quantified,
     Subquery,
     Variable,
+    children,
     transformed,
 )
 
@@ -51,6 +54,7 @@ class Scope:
         self._slots: dict[str, int] = {}
         self._metas: dict[str, int | None] = {}
         self._aliases: dict[str, Expression] = {}
+        self._results: dict[str, Expression] = {}
         self._sole: str | None = None
         self.correlated = False
 
@@ -84,6 +88,11 @@ class Scope:
         if alias not in self._slots:
             self._aliases.setdefault(alias, expression)
 
+    def add_result(self, alias: str, expression: Expression) -> None:
+        """As `add_alias`, for a name of the projection: subqueries do not see it."""
+        if alias not in self._slots and alias not in self._aliases:
+            self._results[alias] = expression
+
     def slot(self, name: str) -> int:
         """The place of a variable or term of this scope."""
         return self._slots[name]
@@ -111,6 +120,14 @@ class Scope:
             scope.correlated = True
             scope = scope._outer
 
+    def _note_all(self, expression: Expression) -> None:
+        waiting: list[Node] = [expression]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, (Variable, Meta)) and node.slot is not None:
+                self.note_outer(node.slot)
+            waiting.extend(children(node))
+
     def find(self, name: str) -> Expression:
         """What a name stands for.
 
@@ -120,24 +137,30 @@ class Scope:
         if slot is not None:
             self.note_outer(slot)
             return Variable(name, slot)
-        scope: Scope | None = self
-        while scope is not None:
+        for scope in self._outwards():
             if name in scope._aliases:
+                self._note_all(scope._aliases[name])
                 return scope._aliases[name]
+        if name in self._results:
+            return self._results[name]
+        for scope in self._outwards():
             if scope._sole is not None:
                 slot = scope._slots[scope._sole]
                 self.note_outer(slot)
                 return Field(Variable(scope._sole, slot), name)
-            scope = scope._outer
         raise QueryError(3000, f"Ambiguous reference to field '{name}'.")
 
     def _find_slot(self, name: str) -> int | None:
-        scope: Scope | None = self
-        while scope is not None:
+        for scope in self._outwards():
             if name in scope._slots:
                 return scope._slots[name]
-            scope = scope._outer
         return None
+
+    def _outwards(self) -> Iterator[Scope]:
+        scope: Scope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope._outer
 
     def extended(self, variables: tuple[tuple[str, int], ...]) -> Scope:
         """A scope with further variables, whose places in the row are known."""
@@ -156,8 +179,7 @@ class Scope:
         return Meta(self._meta_slot(argument.name))
 
     def _meta_slot(self, alias: str | None) -> int | None:
-        scope: Scope | None = self
-        while scope is not None:
+        for scope in self._outwards():
             if alias is None and scope._metas:
                 if scope._sole is None:
                     raise QueryError(
@@ -169,7 +191,6 @@ class Scope:
                 if slot is not None:
                     self.note_outer(slot)
                 return slot
-            scope = scope._outer
         if alias is None:
             raise QueryError(3000, "META() needs a term in FROM.")
         return None

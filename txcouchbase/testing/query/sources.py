@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 from txcouchbase.testing.query.execution import Evaluator, Execution, Row
@@ -135,8 +134,11 @@ def scan_operator(keyspace: Keyspace, alias: str, index: QueryIndex | None) -> d
     return {"#operator": "PrimaryScan3" if index.primary else "IndexScan3"} | shown
 
 
-def looked_up(source: Source) -> Source:
-    """A source that is read once, where it gives the same rows for every row around it."""
+def looked_up(source: Source, keep: Callable[[int], None]) -> Source:
+    """A source that is read once, where it gives the same rows for every row around it.
+
+    :param keep: is told how many rows are kept.
+    """
     if source.dependent:
         return source
     kept: list[Row] = []
@@ -148,12 +150,19 @@ def looked_up(source: Source) -> Source:
             kept.clear()
             for batch in source.rows(row):
                 kept.extend(batch)
+                keep(len(batch))
                 yield []
             complete = True
         for at in range(0, len(kept), WORK):
             yield kept[at : at + WORK]
 
     return Source(source.width, rows, dependent=False)
+
+
+def _one_by_one(batches: Batches) -> Iterator[Row | None]:
+    """The rows, with None for each empty batch."""
+    for batch in batches:
+        yield from batch or [None]
 
 
 def joined(
@@ -169,7 +178,10 @@ def joined(
     :param nest: whether matches become one array.
     """
     absent = (MISSING,) * source.width
-    for row in chain.from_iterable(batches):
+    for row in _one_by_one(batches):
+        if row is None:
+            yield []
+            continue
         matched = False
         nested: list[Any] = []
         for batch in source.rows(row):

@@ -73,7 +73,8 @@ def run(
     if isinstance(statement, Execute):
         return _execute(planner, statement)
     if isinstance(statement, Explain):
-        shown = {"plan": explained(planner, statement.statement), "text": text}
+        trial = Planner(_without_values(execution))
+        shown = {"plan": explained(trial, statement.statement), "text": text}
         return Run(iter([[shown]]), "json")
     if execution.readonly:
         raise QueryError(1000, READ_ONLY)
@@ -99,7 +100,7 @@ def _prepare(execution: Execution, statement: Prepare, text: str, auto_execute: 
             3000, "syntax error - only queries, mutations and definitions are prepared"
         )
     if isinstance(statement.statement, (Query, Insert, Update, Delete)) and not auto_execute:
-        _check_plan(execution, statement.statement)
+        explained(Planner(_without_values(execution)), statement.statement)
     prepared = execution.state.statements.prepare(
         statement.name, text, statement.statement, execution.context, statement.force
     )
@@ -108,10 +109,9 @@ def _prepare(execution: Execution, statement: Prepare, text: str, auto_execute: 
     return Run(iter([[_shown(execution, prepared)]]), "json")
 
 
-def _check_plan(execution: Execution, statement: Statement) -> None:
-    """See that a statement can be planned; its parameters come later."""
-    trial = replace(execution, positional=_AnyValue(), named=_AnyName(), prefetch=[])
-    explained(Planner(trial), statement)
+def _without_values(execution: Execution) -> Execution:
+    """For planning alone: parameters are not needed yet."""
+    return replace(execution, positional=_AnyValue(), named=_AnyName(), prefetch=[])
 
 
 class _AnyValue(list[Any]):
@@ -158,9 +158,9 @@ def _execute(planner: Planner, statement: Execute) -> Run:
     if statement.using is not None:
         value = planner.compiler(Scope()).expression(statement.using)(())
         if is_array(value):
-            execution = replace(execution, positional=list(value))
+            execution.positional = list(value)
         elif type(value) is dict:
-            execution = replace(execution, named=value)
+            execution.named = value
         elif value is not MISSING:
             raise QueryError(1070, "USING has to be of type array or object")
     return run_prepared(execution, statement.name)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from txcouchbase.testing.query.catalog import CATALOG
-from txcouchbase.testing.query.errors import QueryError, no_index
+from txcouchbase.testing.query.catalog import CATALOG, REFUSED_KEYSPACES
+from txcouchbase.testing.query.errors import QueryError, no_index, not_done
 from txcouchbase.testing.query.execution import Row
 from txcouchbase.testing.query.keyspaces import Keyspace, find_keyspace, path_of, require
 from txcouchbase.testing.query.pipeline import Batches, unnested
@@ -99,7 +100,7 @@ class Terms:
         for place, scan in enumerate(self._scans):
             if scan.slot == slot:
                 self._scans[place] = _Scan(scan.keyspace, scan.alias, slot, on, False)
-        source = looked_up(source)
+        source = looked_up(source, self._planner.execution.keep)
         self._steps.append(
             lambda batches: joined(batches, source, holds, join.outer, join.kind == "nest")
         )
@@ -174,13 +175,14 @@ class Terms:
 
     def _catalog(self, path: KeyspacePath, alias: str) -> Source:
         execution = self._planner.execution
-        make = CATALOG.get(path.parts[-1])
-        if make is None or len(path.parts) > 1:
-            raise QueryError(12003, f"Keyspace not found system:{'.'.join(path.parts)}")
-        rows = make
-        require(execution, "catalog", None)
+        name = ".".join(path.parts)
+        if name in REFUSED_KEYSPACES:
+            raise not_done(f"system:{name}")
+        rows = CATALOG.get(name)
+        if rows is None:
+            raise QueryError(12003, f"Keyspace not found system:{name}")
         self._scope.add_source(alias, True)
-        return rows_source(lambda: rows(execution), execution)
+        return rows_source(partial(rows, execution), execution)
 
 
 def _required(alias: str | None, clause: str) -> str:

@@ -12,6 +12,7 @@ import base64
 import binascii
 import hashlib
 import json
+import math
 import uuid
 import zlib
 from typing import Any, Final
@@ -42,15 +43,33 @@ def _json(value: Any) -> str:
     if value is MISSING:
         return "null"
     try:
-        return json.dumps(
-            value,
-            ensure_ascii=False,
-            separators=(",", ":"),
-            sort_keys=True,
-            default=lambda other: list(other) if type(other) is range else None,
-        )
+        return _dump(value)
     except RecursionError:
         raise FunctionFailed("a value is nested too deeply") from None
+    except ValueError:
+        return _dump(_finite(value))
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(
+        value,
+        allow_nan=False,
+        ensure_ascii=False,
+        separators=(",", ":"),
+        sort_keys=True,
+        default=lambda other: list(other) if type(other) is range else None,
+    )
+
+
+def _finite(value: Any) -> Any:
+    """A value in which texts stand for the numbers that JSON does not have."""
+    if type(value) is float and not math.isfinite(value):
+        return "NaN" if value != value else "+Infinity" if value > 0 else "-Infinity"
+    if is_array(value):
+        return [_finite(item) for item in value]
+    if type(value) is dict:
+        return {name: _finite(item) for name, item in value.items()}
+    return value
 
 
 def _encoded(value: Any) -> str:

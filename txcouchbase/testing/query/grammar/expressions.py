@@ -32,7 +32,7 @@ from txcouchbase.testing.query.syntax import (
     Subquery,
     constant,
 )
-from txcouchbase.testing.query.values import MISSING
+from txcouchbase.testing.query.values import MISSING, number
 
 __all__ = ["ExpressionBuilder"]
 
@@ -41,8 +41,8 @@ _LITERALS: dict[str, Any] = {"NULL": None, "MISSING": MISSING, "TRUE": True, "FA
 
 def _number(digits: str) -> int | float:
     if digits.isdecimal() and len(digits) < 20:
-        return int(digits)
-    return float(digits)
+        return number(int(digits))
+    return number(float(digits))
 
 
 class ExpressionBuilder(Transformer[Any, Any]):

@@ -15,8 +15,8 @@ from txcouchbase.testing.query.grammar.words import REFUSED_STATEMENTS, REFUSED_
 
 __all__ = ["Lexeme", "near", "tokens"]
 
-MAX_STATEMENT = 4 * 1024 * 1024
-"""Characters of the longest statement."""
+MAX_STATEMENT = 1024 * 1024
+"""Characters of the longest statement; parsing one takes some seconds."""
 
 _TOKEN = re.compile(
     r"""

@@ -5,7 +5,7 @@ Each method is named after a rule.
 
 from __future__ import annotations
 
-from txcouchbase.testing.query.errors import syntax_error
+from txcouchbase.testing.query.errors import not_done, syntax_error
 from txcouchbase.testing.query.grammar.parts import (
     Clause,
     Parts,
@@ -114,6 +114,7 @@ class StatementBuilder(QueryBuilder):
     # Definitions.
 
     def create_index(self, parts: Parts) -> CreateIndex:
+        _check_using(parts)
         keyspace = _path(parts)
         return CreateIndex(
             str(parts[0]),
@@ -127,6 +128,7 @@ class StatementBuilder(QueryBuilder):
         )
 
     def create_primary(self, parts: Parts) -> CreateIndex:
+        _check_using(parts)
         keyspace = _path(parts)
         name = next(iter(names(parts)), None)
         exists, options = value_of(parts, "exists", False), value_of(parts, "with")
@@ -146,12 +148,13 @@ class StatementBuilder(QueryBuilder):
         return Clause("partition", tuple(parts))
 
     def using(self, parts: Parts) -> Clause:
-        return Clause("using", None)
+        return Clause("using", parts[0].type)
 
     def index_with(self, parts: Parts) -> Clause:
         return Clause("with", parts[0])
 
     def drop_index(self, parts: Parts) -> DropIndex:
+        _check_using(parts)
         first, *second = all_of(parts, KeyspacePath)
         exists = value_of(parts, "exists", False)
         if second:
@@ -164,10 +167,12 @@ class StatementBuilder(QueryBuilder):
         return DropIndex(name, KeyspacePath(first.namespace, tuple(path)), exists)
 
     def drop_primary(self, parts: Parts) -> DropIndex:
+        _check_using(parts)
         keyspace = _path(parts)
         return DropIndex(None, keyspace, value_of(parts, "exists", False))
 
     def build_index(self, parts: Parts) -> BuildIndex:
+        _check_using(parts)
         return BuildIndex(parts[0], all_of(parts, Expression))
 
     def create_scope(self, parts: Parts) -> CreateScope:
@@ -191,3 +196,9 @@ def _path(parts: Parts) -> KeyspacePath:
     found = part(parts, KeyspacePath)
     assert found is not None
     return found
+
+
+def _check_using(parts: Parts) -> None:
+    using = value_of(parts, "using", "GSI")
+    if using != "GSI":
+        raise not_done(f"an index USING {using}")
