@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from typing import Any, ClassVar
 
 from tests.node_services import ServiceCase, whole
 from txcouchbase.testing.analytics import service as analytics
+from txcouchbase.testing.analytics.links import Link
 from txcouchbase.testing.http.calls import Call
 from txcouchbase.testing.management.accounts import Account
 from txcouchbase.testing.management.roles import Grant
@@ -90,6 +92,13 @@ class AnalyticsTests(ServiceCase):
         self.assertEqual(self.error("SELECT * FROM c", query_context="default:`x`.`y`"), 24045)
         self.assertEqual(self.error("DROP DATASET c", readonly=True), 24000)
 
+    def test_strings_without_an_end(self) -> None:
+        """No statement takes longer than its length allows."""
+        for statement in ('select "' + '\\"' * 30_000 + "\\", "set '" + "\\'" * 30_000 + "\\"):
+            started = time.monotonic()
+            self.error(statement)
+            self.assertLess(time.monotonic() - started, 5.0)
+
     def test_request(self) -> None:
         """Statements come as JSON, as forms and in the query string."""
         statement = "SELECT VALUE d FROM Metadata.Dataverse d"
@@ -156,6 +165,9 @@ class AnalyticsTests(ServiceCase):
         self.refused(400, "24034", "GET", path, dataverse="nobody")
         self.assertEqual(self.ask("POST", path, form=named | s3), (200, b""))
         self.assertEqual(self.error("CONNECT LINK l"), 24000)
+
+    def test_no_passwords(self) -> None:
+        self.assertNotIn("geheim", repr(Link("couchbase", {"password": "geheim"})))
 
     def test_permissions(self) -> None:
         """Who may query may not change."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, eventAsText, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.test_node_kv import Client, NodeTestCase, frame, store_extras
@@ -22,6 +23,13 @@ from txcouchbase.testing.http.service import Delivery, HttpService
 from txcouchbase.testing.kv.frames import Opcode
 from txcouchbase.testing.kv.server import KeyValueFactory
 from txcouchbase.testing.kv.status import Status
+from txcouchbase.testing.record import (
+    MAX_BYTES,
+    MAX_REQUESTS,
+    Record,
+    RecordedRequest,
+    without_secrets,
+)
 
 
 class FaultTests(SynchronousTestCase):
@@ -157,6 +165,35 @@ class KeyValueFaultTests(NodeTestCase):
         self.factory.release()
         self.assertEqual(self.client.transport.producerState, "producing")
 
+    def test_a_client_that_does_not_read_is_not_read_after_a_hold_either(self) -> None:
+        self.client.protocol.pauseProducing()
+        self.factory.hold()
+        self.factory.release()
+        self.assertEqual(self.client.transport.producerState, "paused")
+        self.client.protocol.resumeProducing()
+        self.assertEqual(self.client.transport.producerState, "producing")
+
+    def test_what_came_due_during_a_hold_leaves_at_its_end(self) -> None:
+        self.fault(delay=2.0, times=1)
+        self.client.send(frame(Opcode.NOOP, collection=b""))
+        self.factory.hold()
+        self.clock.advance(9)
+        self.assertEqual(self.client.send(b""), [])
+        self.factory.release()
+        self.assertEqual(self.client.send(b"")[0][0], Status.SUCCESS)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_dropped_connection_does_nothing_more(self) -> None:
+        self.fault(operation="^GET$", effect="drop", times=2)
+        self.fault(operation="^NOOP$", effect="drop", delay=1.0)
+        for opcode in (Opcode.GET, Opcode.NOOP):
+            self.client.protocol.dataReceived(frame(opcode, b"k" if opcode == Opcode.GET else b""))
+            self.clock.advance(1)
+            self.assertTrue(self.client.transport.disconnecting)
+            self.client.protocol.dataReceived(frame(Opcode.SET, b"late", b"1", store_extras()))
+            self.client = self.connected()
+        self.assertEqual(self.status(Opcode.GET_META, b"late"), Status.KEY_ENOENT)
+
 
 class RecordTests(NodeTestCase):
     def test_requests_by_name_with_decoded_options(self) -> None:
@@ -236,9 +273,37 @@ class RecordTests(NodeTestCase):
         (request,) = self.state.record
         self.assertNotIn("secret", repr(request))
 
+    def test_secrets_are_hidden_however_deep(self) -> None:
+        hidden = {
+            "password": "p",
+            "creds": [{"user": "u", "pass": "p"}],
+            "depcfg": {"curl": [{"bearer_key": "p", "hostname": "h"}]},
+            "secretAccessKey": "p",
+            "sharedAccessSignature": "p",
+        }
+        shown = json.dumps(without_secrets(hidden))
+        self.assertNotIn('"p"', shown)
+        self.assertIn('"u"', shown)
+        self.assertIn('"h"', shown)
+
+    def test_keys_and_parameters_are_no_secrets(self) -> None:
+        shown = {"key": "a", "startkey": "b", "$key": "c", "signature": False, "password": ""}
+        self.assertEqual(without_secrets(shown), shown)
+
+    def test_bounds(self) -> None:
+        record = Record(lambda: None)
+        body = bytes(MAX_BYTES // 4)
+        for number in range(6):
+            record.add(RecordedRequest("kv", str(number), "", 0.0, body=body))
+        self.assertEqual([request.operation for request in record], ["2", "3", "4", "5"])
+        record.clear()
+        for number in range(MAX_REQUESTS + 1):
+            record.add(RecordedRequest("kv", str(number), "", 0.0))
+        self.assertEqual((len(record), next(iter(record)).operation), (MAX_REQUESTS, "1"))
+
 
 def _rows(state: ClusterState, call: Call) -> Answer:
-    return Answer(framed("results", range(1000), lambda: {"status": "success"}))
+    return Answer(framed("results", encoded(range(1000)), lambda: {"status": "success"}))
 
 
 def _named(state: ClusterState, call: Call) -> Answer:
@@ -253,7 +318,7 @@ def _render(
     rows: Any, metadata: dict[str, Any], errors: list[dict[str, Any]], call: Call
 ) -> Answer:
     rest = {"errors": errors, **metadata}
-    return Answer(framed("results", rows, lambda: rest))
+    return Answer(framed("results", encoded(rows), lambda: rest))
 
 
 class ServiceTests(SynchronousTestCase):
@@ -303,10 +368,17 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(self.code(self.handle("GET", "/nowhere", authorization="")), 401)
 
     def test_a_handler_that_fails(self) -> None:
-        delivery = self.handle("GET", "/broken")
+        events: list[LogEvent] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        delivery = self.handle("GET", "/broken", b"password=secret")
         self.assertEqual(self.code(delivery), 500)
         self.assertIn(b"ZeroDivisionError", self.body(delivery))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        logged = "\n".join(map(eventAsText, events))
+        self.assertIn("GET /broken failed", logged)
+        self.assertNotIn("dXNlcjpzZWNyZXQ=", logged)
+        self.assertNotIn("secret", logged)
 
     def fault(self, **fields: Any) -> None:
         self.state.faults.add(Fault("query", times=1, **fields))

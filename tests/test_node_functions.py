@@ -242,6 +242,44 @@ CONDITIONS: list[Row] = [
     ("tostring", (MISSING,), MISSING),
 ]
 
+OPERATORS: list[Row] = [
+    ("add", (1, 2, 3), 6),
+    ("add", (1, None), None),
+    ("add", (1, None, MISSING), MISSING),
+    ("sub", (5, 2), 3),
+    ("mult", (2, 3, 4), 24),
+    ("div", (7, 2), 3.5),
+    ("div", (7, 0), None),
+    ("div", (7, MISSING), MISSING),
+    ("mod", (-7, 4), -3),
+    ("neg", (2,), -2),
+    ("neg", ("a",), None),
+    ("eq", (1, 1.0), True),
+    ("eq", (None, 1), None),
+    ("lt", (1, 1), False),
+    ("le", (1, 1), True),
+    ("is_null", (None,), True),
+    ("is_null", (MISSING,), MISSING),
+    ("is_not_null", (None,), False),
+    ("is_not_null", (MISSING,), MISSING),
+    ("is_missing", (MISSING,), True),
+    ("is_missing", (None,), False),
+    ("is_not_missing", (None,), True),
+    ("is_valued", (0,), True),
+    ("isknown", (None,), False),
+    ("is_not_valued", (MISSING,), True),
+    ("isunknown", (0,), False),
+    ("is_distinct_from", (1, 1.0), False),
+    ("is_distinct_from", (None, None), False),
+    ("is_distinct_from", (None, MISSING), True),
+    ("is_distinct_from", ([None], [None]), True),
+    ("is_not_distinct_from", (MISSING, MISSING), True),
+    ("is_not_distinct_from", (1, None), False),
+    ("is_not_distinct_from", ([None], [None]), None),
+    ("version", (), "7.6.2-1-enterprise"),
+    ("min_version", (), "1.0.0"),
+]
+
 NUMBERS: list[Row] = [
     ("abs", (-5,), 5),
     ("abs", (-1.5,), 1.5),
@@ -791,6 +829,8 @@ DATES: list[Row] = [
 ]
 
 FAILURES: list[tuple[str, tuple[Any, ...], int]] = [
+    ("abort", ("enough",), 5011),
+    ("abort", (MISSING,), 5011),
     ("repeat", ("a" * 1000, 1_000_000), 5037),
     ("repeat", ("a", 1 << 40), 5035),
     ("repeat", ("a", 1e300), 5035),
@@ -853,6 +893,9 @@ LONG: list[Row] = [
 """What takes no longer than it has to, where a careless way would take for ever."""
 
 
+TABLES = (ARRAYS, CONDITIONS, OPERATORS, NUMBERS, STRINGS, PATTERNS, OBJECTS, ENCODING, DATES)
+
+
 def call(name: str, *arguments: Any) -> Any:
     """What a function answers, as a statement that starts `NOW` gets it."""
     found = FUNCTIONS[name]
@@ -883,6 +926,9 @@ class FunctionTests(SynchronousTestCase):
 
     def test_conditions_and_types(self) -> None:
         self._check(CONDITIONS)
+
+    def test_operators(self) -> None:
+        self._check(OPERATORS)
 
     def test_numbers(self) -> None:
         self._check(NUMBERS)
@@ -953,9 +999,8 @@ class TableTests(SynchronousTestCase):
     """The table of functions."""
 
     def test_every_function_is_tested(self) -> None:
-        rows = (ARRAYS, CONDITIONS, NUMBERS, STRINGS, PATTERNS, OBJECTS, ENCODING, DATES)
-        tested = {id(FUNCTIONS[name]) for table in rows for name, _, _ in table}
-        others = {"random", "uuid", "nan", "inf", "neginf"}
+        tested = {id(FUNCTIONS[name]) for table in TABLES for name, _, _ in table}
+        others = {"abort", "random", "uuid", "nan", "inf", "neginf"}
         tested |= {id(FUNCTIONS[name]) for name in others}
         lacking = sorted(name for name, found in FUNCTIONS.items() if id(found) not in tested)
         self.assertEqual(lacking, [])
@@ -966,14 +1011,14 @@ class TableTests(SynchronousTestCase):
             self.assertTrue(found.maximum is None or found.minimum <= found.maximum, name)
 
     def test_rows_have_as_many_arguments_as_the_functions_take(self) -> None:
-        for table in (ARRAYS, CONDITIONS, NUMBERS, STRINGS, PATTERNS, OBJECTS, ENCODING, DATES):
+        for table in TABLES:
             for name, arguments, _ in table:
                 found = FUNCTIONS[name]
                 self.assertGreaterEqual(len(arguments), found.minimum, name)
                 self.assertLessEqual(len(arguments), found.maximum or len(arguments), name)
 
     def test_unknown_functions_are_not_there(self) -> None:
-        for name in ("curl", "meta", "abort", "count", "sum", "search", "advisor"):
+        for name in ("curl", "meta", "count", "sum", "search", "advisor"):
             self.assertNotIn(name, FUNCTIONS)
 
 
@@ -1005,6 +1050,6 @@ class PropertyTests(SynchronousTestCase):
         try:
             result = call(name, *arguments)
         except FunctionFailed as failed:
-            self.assertIn(failed.code, (5010, 5035, 5037))
+            self.assertIn(failed.code, (5010, 5011, 5035, 5037))
             return
         self.assertTrue(type_name(result))

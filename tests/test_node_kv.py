@@ -448,6 +448,13 @@ class SubdocumentTests(NodeTestCase):
         self.assertEqual((status, body), (0, b"\x01\x00\x00\x00\x00\x00\x014"))
         self.assertEqual(json.loads(self.client.ask(Opcode.GET, b"d")[2]), {"a": 2, "n": 4})
 
+    def test_attributes_beside_a_body_that_is_no_json(self) -> None:
+        # As transactions of the SDK write the record of their clients.
+        add, whole = Opcode.SUBDOC_DICT_ADD, Opcode.SET
+        made = self.mutate((add, 5, b"records.x", b"{}"), (whole, 0, b"", b"\0"), flags=b"\x02")
+        self.assertEqual(made, (0, b""))
+        self.assertEqual(self.client.ask(Opcode.GET, b"d")[2], b"\0")
+
     def test_making_documents(self) -> None:
         upsert = (Opcode.SUBDOC_DICT_UPSERT, 0, b"a", b"1")
         self.assertEqual(self.mutate(upsert)[0], Status.KEY_ENOENT)

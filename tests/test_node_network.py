@@ -22,6 +22,7 @@ from twisted.trial.unittest import TestCase
 from tests.test_node_kv import frame, store_extras
 from txcouchbase.testing import EmbeddedNode, Fault, Script
 from txcouchbase.testing.kv.frames import HEADER, Opcode
+from txcouchbase.testing.views.designs import DesignDocument
 
 reactor: Any = installed
 
@@ -343,6 +344,24 @@ class AnswerTests(NetworkTestCase):
         yield wire.closed
 
     @inlineCallbacks
+    def test_long_forms_take_no_time(self) -> Any:
+        wire = yield self.wire(self.node.mgmt_port)
+        form = request("POST", "/pools/default/buckets", b"a&" * (8 << 20))
+        form = form.replace(b"application/json", b"application/x-www-form-urlencoded")
+        started = time.monotonic()
+        response = yield wire.ask(form)
+        self.assertEqual(code_of(response), 400)
+        self.assertLess(time.monotonic() - started, 2.0)
+
+    @inlineCallbacks
+    def test_odd_kinds_of_bodies(self) -> Any:
+        for kind in (b"multipart/form-data", b"multipart/form-data; boundary=\xff", b";;;\xff="):
+            wire = yield self.wire(self.node.mgmt_port)
+            odd = request("POST", "/pools", b"abcd").replace(b"application/json", kind)
+            response = yield wire.ask(odd)
+            self.assertEqual(code_of(response), 405, kind)
+
+    @inlineCallbacks
     def test_odd_requests(self) -> Any:
         for data, expected in (
             (request("GET", "http://127.0.0.1/pools"), 200),
@@ -373,6 +392,9 @@ class ControlTests(NetworkTestCase):
         for body, word in (
             ({"service": "kv", "speed": 1}, "speed"),
             ({"service": "kv"}, "delay"),
+            ({"service": "kv", "effect": "drop", "size": 1.5}, "size"),
+            ({"service": "query", "effect": "refuse", "status": 503, "body": 5}, "body"),
+            ({"delay": 1}, "service"),
             ([], "object"),
         ):
             code, answer = yield self.control("POST", "/faults", body)
@@ -394,6 +416,21 @@ class ControlTests(NetworkTestCase):
         self.assertEqual(body_of(response), {"scripted": True})
         _, listed = yield self.control("GET", "/scripts")
         self.assertEqual([item["answered"] for item in listed], [1])
+        for body, word in (
+            ({"service": "query", "rows": 5}, "rows"),
+            ({"service": "query", "status": 200.5}, "status"),
+            ({"service": "query", "errors": [1]}, "errors"),
+            ({"service": "query", "errors": [{"msg": "no number"}]}, "errors"),
+            ({"service": "query", "speed": 1}, "speed"),
+            ({}, "service"),
+        ):
+            code, answer = yield self.control("POST", "/scripts", body)
+            self.assertEqual(code, 400)
+            self.assertIn(word, answer["error"])
+        for service in ("search", "views"):
+            partial = {"service": service, "rows": [{"id": "a"}], "errors": [{"msg": "away"}]}
+            code, _ = yield self.control("POST", "/scripts", partial)
+            self.assertEqual(code, 201)
         code, _ = yield self.control("DELETE", "/scripts/1")
         self.assertEqual(code, 200)
         code, _ = yield self.control("DELETE", "/scripts")
@@ -444,6 +481,22 @@ class ControlTests(NetworkTestCase):
         self.assertEqual(code, 400)
 
     @inlineCallbacks
+    def test_statements_and_the_clock(self) -> Any:
+        self.node.put("a", {"n": 1}, expiry=100)
+        body = {"statement": "SELECT RAW d.n FROM default AS d USE KEYS ['a'] WHERE d.n = $1"}
+        _, rows = yield self.control("POST", "/query", {**body, "args": [1]})
+        self.assertEqual(rows, [1])
+        code, answer = yield self.control("POST", "/query", {"statement": "SELEKT"})
+        self.assertEqual(code, 400)
+        self.assertIn("3000", answer["error"])
+        yield self.control("POST", "/advance", {"seconds": 101})
+        _, keys = yield self.control("GET", "/documents")
+        self.assertEqual(keys, [])
+        for path, wrong in (("/advance", {"seconds": -1}), ("/advance", {}), ("/query", {})):
+            code, _ = yield self.control("POST", path, wrong)
+            self.assertEqual(code, 400)
+
+    @inlineCallbacks
     def test_life(self) -> Any:
         port = self.node.kv_port
         code, _ = yield self.control("POST", "/kill")
@@ -490,6 +543,51 @@ class StorageTests(TestCase):
             self.assertRaises(LookupError, call, "a", scope="nowhere")
         self.assertRaises(LookupError, node.lock, "a")
 
+    def test_what_no_server_holds(self) -> None:
+        for expiry in (-1, 1 << 32, 1.5):
+            self.assertRaises(ValueError, self.node.put, "a", 1, expiry=expiry)
+        self.assertRaises(ValueError, self.node.put, "a", float("nan"))
+        self.assertRaises(ValueError, self.node.put, "", 1)
+        self.assertEqual(self.node.keys(), [])
+
+    def test_lines_that_are_none(self) -> None:
+        for line, word in (
+            ("[]", "object"),
+            ('{"id": "x"}', "value: missing"),
+            ('{"id": 1, "value": 1}', "id: 1"),
+            ('{"id": "x", "value": 1, "colection": "a"}', "colection: unknown"),
+            ('{"id": "x", "value": 1, "expiry": "1"}', "expiry: '1'"),
+            ('{"id": "x", "value": 1, "scope": "s"}', "collection: missing"),
+        ):
+            with self.assertRaises(ValueError) as raised:
+                self.node.load([line])
+            self.assertIn(word, str(raised.exception))
+            self.assertIn("line 1", str(raised.exception))
+        self.assertRaises(ValueError, self.node.put, "k", float("nan"))
+        self.assertRaises(ValueError, self.node.put, 5, 1)
+
+    def test_statements(self) -> None:
+        self.node.put("a", {"n": 1})
+        self.node.query("CREATE PRIMARY INDEX ON default")
+        self.node.query("UPDATE default SET n = n + $more", more=4)
+        found = self.node.get("a")
+        assert found is not None
+        self.assertEqual(found.value, {"n": 5})
+        self.assertEqual(self.node.query("SELECT RAW n FROM default WHERE n > ?", 3), [5])
+        with self.assertRaises(ValueError) as raised:
+            self.node.query("SELECT * FROM nowhere")
+        self.assertIn("12003", str(raised.exception))
+
+    def test_the_clock(self) -> None:
+        self.node.put("a", 1, expiry=100)
+        self.node.lock("a", 20)
+        self.node.advance(21)
+        self.node.lock("a", 20)
+        self.node.advance(80)
+        self.assertIsNone(self.node.get("a"))
+        for seconds in (0, -1, 1e300, float("inf"), float("nan")):
+            self.assertRaises(ValueError, self.node.advance, seconds)
+
     def test_locks(self) -> None:
         self.node.put("a", 1)
         cas = self.node.lock("a", 20)
@@ -533,3 +631,33 @@ class StorageTests(TestCase):
         node.create_scope("default", "s")
         node.create_collection("default", "s", "c")
         self.assertGreater(manifest.collection_id("s", "c"), number)
+
+    def test_a_dropped_bucket_comes_back_with_a_new_history(self) -> None:
+        node = self.node
+        node.put("a", 1)
+        snapshot = node.snapshot()
+        node.create_scope("default", "s")
+        node.create_collection("default", "s", "c")
+        dropped = node._state.buckets["default"]
+        manifest, token = dropped.manifest, dropped.token(0)
+        node.drop_bucket("default")
+        node.restore(snapshot)
+        bucket = node._state.buckets["default"]
+        self.assertEqual((bucket.uuid, bucket.dropped), (dropped.uuid, False))
+        self.assertEqual((node.keys(), list(node._state.buckets)), (["a"], ["default", "other"]))
+        self.assertGreater(bucket.manifest.uid, manifest.uid)
+        self.assertNotEqual(bucket.token(0)[0], token[0])
+        node.create_scope("default", "s")
+        node.create_collection("default", "s", "c")
+        self.assertGreater(
+            bucket.manifest.collection_id("s", "c"), manifest.collection_id("s", "c")
+        )
+
+    def test_design_documents_are_restored(self) -> None:
+        designs = self.node._state.buckets["default"].design_documents
+        designs["old"] = DesignDocument({})
+        snapshot = self.node.snapshot()
+        designs["new"] = designs.pop("old")
+        self.node.restore(snapshot)
+        found = self.node._state.buckets["default"].design_documents
+        self.assertEqual(list(found), ["old"])

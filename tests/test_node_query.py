@@ -7,6 +7,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.sqlpp import QueryService
+from txcouchbase.testing.query.aggregates import AGGREGATES
+from txcouchbase.testing.query.functions import ABSENT, FUNCTIONS
 
 MISSING = ...
 
@@ -27,6 +29,7 @@ EXPRESSIONS: list[tuple[str, Any]] = [
     ("[]", []),
     ("{}", {}),
     ("{'a': 1, 'b': MISSING, 'c': {'d': []}}", {"a": 1, "c": {"d": []}}),
+    ("{1 + 1 AS a, 'x' b}", {"a": 2, "b": "x"}),
     ("{1: 2}", None),
     ("{MISSING: 2}", MISSING),
     ("18446744073709551615", 1.8446744073709552e19),
@@ -35,6 +38,8 @@ EXPRESSIONS: list[tuple[str, Any]] = [
     ("(1 + 2) * 3", 9),
     ("7 - 2 - 1", 4),
     ("6 / 2", 3),
+    ("2 ^ 3 + 1", 9),
+    ("2 * 3 ^ 2", 36),
     ("7 / 2", 3.5),
     ("7 % 4", 3),
     ("-7 % 4", -3),
@@ -104,6 +109,15 @@ EXPRESSIONS: list[tuple[str, Any]] = [
     ("NULL IS KNOWN", False),
     ("MISSING IS UNKNOWN", True),
     ("1 IS UNKNOWN", False),
+    ("1 IS DISTINCT FROM 1.0", False),
+    ("1 IS DISTINCT FROM 'a'", True),
+    ("NULL IS DISTINCT FROM NULL", False),
+    ("NULL IS DISTINCT FROM MISSING", True),
+    ("MISSING IS DISTINCT FROM 1", True),
+    ("MISSING IS NOT DISTINCT FROM MISSING", True),
+    ("NULL IS NOT DISTINCT FROM 1", False),
+    ("[1, NULL] IS NOT DISTINCT FROM [1, NULL]", None),
+    ("1 IS NOT DISTINCT FROM 1 AND 2 IS /* x */ DISTINCT\nFROM 3", True),
     # Logic.
     ("TRUE AND FALSE", False),
     ("TRUE AND TRUE AND TRUE", True),
@@ -171,6 +185,14 @@ EXPRESSIONS: list[tuple[str, Any]] = [
     ("{'a b': 1}.`a b`", 1),
     ("{'a': 1}.['a']", 1),
     ("{'a': 1}.['A' || '']", MISSING),
+    ("{'aB': 1}.`Ab`i", 1),
+    ("{'aB': 1, 'Ab': 2}.`Ab`i", 2),
+    ("{'a': {'B': 1}}.`A`i.`b`i", 1),
+    ("{'a': 1}.`b`i", MISSING),
+    ("NULL.`b`i", None),
+    ("{'A': 1}.['a']i", 1),
+    ("{'A': 1}.['a']", MISSING),
+    ("[{'A': 1}][0].`a`i + 1", 2),
     ("[1, 2, 3][0]", 1),
     ("[1, 2, 3][-1]", 3),
     ("[1, 2, 3][3]", MISSING),
@@ -240,6 +262,20 @@ EXPRESSIONS: list[tuple[str, Any]] = [
     ("IFMISSINGORNULL(MISSING, NULL, 3)", 3),
     ("TYPE([1])", "array"),
     ("LEAST(3, 1, 2)", 1),
+    (
+        "[ADD(1, 2, 3), SUB(5, 2), MULT(2, 3, 4), DIV(7, 2), MOD(7, 4), NEG(2)]",
+        [6, 3, 24, 3.5, 3, -2],
+    ),
+    ("[DIV(1, 0), ADD(1, NULL), IDIV(7, 2), IMOD(7, 4)]", [None, None, 3, 3]),
+    ("ADD(1, MISSING)", MISSING),
+    ("[EQ(1, 1), LT(1, 1), LE(1, 1)]", [True, False, True]),
+    ("[IS_NULL(NULL), ISNULL(1), IS_NOT_NULL(1)]", [True, False, True]),
+    ("IS_NULL(MISSING)", MISSING),
+    ("[IS_MISSING(MISSING), ISMISSING(NULL), IS_NOT_MISSING(1)]", [True, False, True]),
+    ("[IS_VALUED(1), IS_KNOWN(NULL), ISNOTUNKNOWN(1), ISUNKNOWN(NULL)]", [True, False, True, True]),
+    ("[ISNOTVALUED(MISSING), IS_NOT_KNOWN(1)]", [True, False]),
+    ("[ISDISTINCTFROM(1, NULL), IS_NOT_DISTINCT_FROM(NULL, NULL)]", [True, True]),
+    ("[VERSION() LIKE '7.6.%', VERSION() = DS_VERSION(), MIN_VERSION()]", [True, True, "1.0.0"]),
 ]
 
 QUERIES: list[tuple[str, list[Any]]] = [
@@ -306,7 +342,12 @@ QUERIES: list[tuple[str, list[Any]]] = [
     ("SELECT x, y FROM [1, 2] AS x LEFT JOIN [2, 3] AS y ON x = y", [{"x": 1}, {"x": 2, "y": 2}]),
     ("SELECT x, y FROM [1, 2] AS x INNER JOIN [2] AS y ON x < y", [{"x": 1, "y": 2}]),
     ("SELECT x, y FROM [1, 2] AS x NEST [2, 2, 3] AS y ON x = y", [{"x": 2, "y": [2, 2]}]),
-    ("SELECT x, y FROM [1, 2] AS x LEFT NEST [2] AS y ON x = y", [{"x": 1}, {"x": 2, "y": [2]}]),
+    (
+        "SELECT x, y FROM [1, 2] AS x LEFT NEST [2] AS y ON x = y",
+        [{"x": 1, "y": []}, {"x": 2, "y": [2]}],
+    ),
+    ("SELECT x, y FROM [1] AS x LEFT NEST [] AS y ON TRUE", [{"x": 1, "y": []}]),
+    ("SELECT x, y FROM [1] AS x LEFT NEST MISSING AS y ON TRUE", [{"x": 1, "y": []}]),
     (
         "SELECT RAW [x, y, z] FROM [1] AS x JOIN [1, 2] AS y ON y > 1 JOIN [3] AS z ON z > y",
         [[1, 2, 3]],
@@ -471,6 +512,24 @@ QUERIES: list[tuple[str, list[Any]]] = [
         "SELECT t.name, ARRAY_LENGTH(p) AS n FROM b AS t NEST b AS p ON META(t).id = p.boss",
         [{"name": "Ann", "n": 2}],
     ),
+    (
+        "SELECT x.k, ARRAY_LENGTH(p) AS n "
+        "FROM [{'k': 'd1'}, {'k': ['nope']}, {}] AS x LEFT NEST b AS p ON KEYS x.k",
+        [{"k": "d1", "n": 1}, {"k": ["nope"], "n": 0}, {}],
+    ),
+    (
+        "SELECT t.name, ARRAY_LENGTH(p) AS n FROM b AS t LEFT NEST b AS p ON META(t).id = p.boss",
+        [
+            {"name": "Ann", "n": 2},
+            {"name": "Bob", "n": 0},
+            {"name": "Cid", "n": 0},
+            {"name": "Dan", "n": 0},
+        ],
+    ),
+    ("SELECT t.`NAME`i FROM b AS t WHERE t.`Age`i = 30", [{"NAME": "Ann"}]),
+    ("SELECT `b`.`NAME`i FROM b USE KEYS 'd1'", [{"NAME": "Ann"}]),
+    ("SELECT RAW META(t).`ID`i FROM b AS t USE KEYS 'd1'", ["d1"]),
+    ("SELECT RAW name FROM b WHERE boss IS DISTINCT FROM 'd1'", ["Ann", "Bob"]),
     ("SELECT RAW COUNT(*) FROM b", [4]),
     ("SELECT RAW COUNT(*) FROM b.s.col", [0]),
     ("SELECT RAW COUNT(*) FROM default:b.s.col AS x", [0]),
@@ -518,7 +577,20 @@ ERRORS: list[tuple[str, int, str]] = [
     ("SELECT SUM(*) FROM [1] AS x", 3000, "SUM"),
     ("SELECT COUNT(x, x) FROM [1] AS x", 3000, "COUNT"),
     ("SELECT SUM(COUNT(*)) FROM [1] AS x", 3000, "SUM"),
-    ("SELECT 1 FROM [1] AS x WHERE COUNT(*) > 1", 3000, "COUNT"),
+    ("SELECT 1 FROM [1] AS x WHERE COUNT(*) > 1", 4000, "Aggregates not allowed in WHERE"),
+    ("SELECT 1 FROM [1] AS x LET y = SUM(x)", 4000, "Aggregates not allowed in LET"),
+    ("SELECT 1 FROM [1] AS x GROUP BY SUM(x)", 4000, "Aggregates not allowed in GROUP BY"),
+    ("SELECT 1 FROM [1] AS x JOIN [2] AS y ON COUNT(*) = y", 3100, "COUNT"),
+    ("UPDATE b USE KEYS 'd1' SET a = MAX(b)", 3100, "MAX"),
+    ("DELETE FROM b WHERE COUNT(*) > 1", 3100, "COUNT"),
+    ("SELECT 1 FROM [1] AS x WHERE x.`a`is NULL", 3000, "at: s"),
+    ("SELECT x[0]i FROM [1] AS x", 3000, "at: ]i"),
+    ("SELECT 1 AS `a`i", 3000, "at: `a`i"),
+    ("SELECT * FROM b.`S`i.col AS x", 3000, "Ambiguous"),
+    ("SELECT FLATTEN_KEYS(1, 2)", 3283, "flatten_keys(1, 2)"),
+    ("SELECT ABORT('enough')", 5011, "Abort: enough."),
+    ("SELECT 1 FROM b WHERE name = $x", 5010, "No value for named parameter $x."),
+    ("SELECT 1 FROM b WHERE name = ?", 5010, "No value for positional parameter $1."),
     ("SELECT 1 AS a, 2 AS a", 4020, "Duplicate result alias a"),
     ("SELECT 1 FROM [1] AS x, [2] AS x", 4020, "Duplicate FROM alias x"),
     ("SELECT 1 FROM [1]", 4010, "FROM Expression term must have a name or alias"),
@@ -545,10 +617,24 @@ ERRORS: list[tuple[str, int, str]] = [
     ("SELECT RAW 1 LIMIT 'a'", 5030, "LIMIT"),
     ("SELECT RAW 1 LIMIT 1.5", 5030, "LIMIT"),
     ("SELECT RAW 1 LIMIT 1e999", 5030, "LIMIT"),
-    ("SELECT RAW 1 OFFSET NULL", 5030, "OFFSET"),
+    ("SELECT RAW 1 OFFSET NULL", 5030, "Invalid OFFSET value null."),
+    ("SELECT RAW 1 LIMIT MISSING", 5030, "Invalid LIMIT value missing."),
+    ("SELECT RAW 1 LIMIT TRUE", 5030, "Invalid LIMIT value true."),
     # What the node refuses by name.
     ("SELECT ROW_NUMBER() OVER (ORDER BY x) FROM [1] AS x", 1020, "OVER"),
     ("SELECT RANK() FROM [1] AS x", 1020, "RANK"),
+    ("SELECT CURL('http://x')", 1020, "does not have the function CURL"),
+    ("SELECT SEARCH(x, 'a') FROM [1] AS x", 1020, "does not have the function SEARCH"),
+    ("SELECT `infer_value`(1)", 1020, "does not have the function INFER_VALUE"),
+    ("SELECT unnest_pos(x) FROM [1] AS x", 1020, "does not have the function UNNEST_POS"),
+    ("SELECT `NAME`i FROM b", 1020, "case-insensitive identifier `NAME`i"),
+    ("SELECT 1 FROM b AS c JOIN b AS o ON KEY o.boss FOR c", 1020, "ON KEY ... FOR"),
+    ("SELECT 1 FROM [1] AS x JOIN LATERAL [2] AS y ON TRUE", 1020, "LATERAL"),
+    ("SELECT SELF FROM [1] AS x", 1020, "SELF"),
+    ("SELECT NEXT VALUE FOR s", 1020, "NEXT VALUE FOR"),
+    ("ALTER SEQUENCE s WITH {}", 1020, "ALTER SEQUENCE"),
+    ("DROP VECTOR INDEX i ON b", 1020, "DROP VECTOR INDEX"),
+    ("SELECT 1 FROM b USE KEYS VALIDATE 'd1'", 1020, "KEYS VALIDATE"),
     ("SELECT a[*].b FROM [1] AS a", 1020, "[*]"),
     ("SELECT 1 FROM [1] AS x RIGHT JOIN [2] AS y ON x = y", 1020, "RIGHT"),
     ("SELECT 1 FROM [1] AS x GROUP BY x GROUP AS g", 1020, "GROUP AS"),
@@ -590,6 +676,9 @@ class ExpressionTests(SynchronousTestCase):
                     continue
                 wrong.append((expression, expected, found))
         self.assertEqual(wrong, [])
+
+    def test_no_function_is_there_and_absent(self) -> None:
+        self.assertEqual(ABSENT & {*FUNCTIONS, *AGGREGATES}, set())
 
     def test_order_of_names_in_rows(self) -> None:
         service = QueryService()

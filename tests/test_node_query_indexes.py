@@ -44,6 +44,13 @@ SERVED: list[tuple[str, str, bool]] = [
     ("(DISTINCT a)", "1 IN a", True),
     ("(ALL ARRAY v.x FOR v IN a END)", "ANY w IN t.a SATISFIES w.x > 1 END", True),
     ("(DISTINCT ARRAY v FOR v IN a END)", "a = [1]", False),
+    ("(EACH ARRAY v FOR v IN a END)", "ANY v IN a SATISFIES v = 1 END", True),
+    (
+        "(DISTINCT ARRAY FLATTEN_KEYS(v.x, v.y) FOR v IN a END)",
+        "ANY v IN a SATISFIES v.x = 1 END",
+        True,
+    ),
+    ("(a)", "a IS DISTINCT FROM 1", False),
 ]
 
 SHOWN: list[tuple[str, list[str]]] = [
@@ -57,6 +64,16 @@ SHOWN: list[tuple[str, list[str]]] = [
         "ALL ARRAY [v.x, v.y] FOR v IN a WHEN v.z = 1 END",
         ["(all (array [(`v`.`x`), (`v`.`y`)] for `v` in `a` when ((`v`.`z`) = 1) end))"],
     ),
+    ("EACH DISTINCT a", ["(distinct `a`)"]),
+    (
+        "b, DISTINCT ARRAY FLATTEN_KEYS(v.x, LOWER(v.y) DESC) FOR v IN a WHEN v.z END",
+        [
+            "`b`",
+            "(distinct (array flatten_keys((`v`.`x`), lower((`v`.`y`)) DESC) for `v` in `a` "
+            "when (`v`.`z`) end))",
+        ],
+    ),
+    ("a.`b`i", ["(`a`.`b`i)"]),
     ("META().id", ["(meta().`id`)"]),
     ("CASE WHEN a = 1 THEN b ELSE NULL END", ["case when (`a` = 1) then `b` else null end"]),
     ("a[0], -b, a || 'x'", ["(`a`[0])", "(-`b`)", '(`a` || "x")']),
@@ -69,6 +86,30 @@ SHOWN: list[tuple[str, list[str]]] = [
 ERRORS: list[tuple[str, int]] = [
     ("CREATE INDEX i ON b(1)", 3280),
     ("CREATE INDEX i ON b((SELECT 1 FROM b))", 3280),
+    ("CREATE INDEX i ON b(a = $1)", 3280),
+    ("CREATE INDEX i ON b(a + NOW_MILLIS())", 3280),
+    ("CREATE INDEX i ON b(a || UUID())", 3280),
+    ("CREATE INDEX i ON b(SUM(a))", 3280),
+    ("CREATE INDEX i ON b(a) WHERE EXISTS (SELECT 1 FROM b AS x)", 3280),
+    ("CREATE INDEX i ON b(a) WHERE a = $x", 3280),
+    ("CREATE INDEX i ON b(a) WHERE TRUE", 3280),
+    ("CREATE INDEX i ON b(a) PARTITION BY HASH((SELECT 1))", 3280),
+    ("CREATE INDEX i ON b(ALL ARRAY (ALL ARRAY w FOR w IN v END) FOR v IN a END)", 1020),
+    ("CREATE INDEX i ON b(DISTINCT a, ALL ARRAY v FOR v IN c END)", 5000),
+    ("CREATE INDEX i ON b(FLATTEN_KEYS(a, b))", 3283),
+    ("CREATE INDEX i ON b(DISTINCT FLATTEN_KEYS(a, b))", 3283),
+    ("CREATE INDEX i ON b(a) WHERE FLATTEN_KEYS(a)", 3283),
+    ("CREATE INDEX i ON b(DISTINCT ARRAY FLATTEN_KEYS(v, FLATTEN_KEYS(v)) FOR v IN a END)", 3283),
+    ("CREATE INDEX i ON b(DISTINCT ARRAY FLATTEN_KEYS(v, $1) FOR v IN a END)", 3280),
+    ("CREATE INDEX i ON b(DISTINCT ARRAY FLATTEN_KEYS(v) FOR v IN a END DESC)", 3282),
+    ("CREATE INDEX i ON b(a) WITH {'num_replica': 1}", 5000),
+    ("CREATE PRIMARY INDEX ON b WITH {'num_replica': 2}", 5000),
+    ("CREATE INDEX i IF EXISTS ON b(a)", 3000),
+    ("CREATE INDEX IF NOT EXISTS i IF NOT EXISTS ON b(a)", 3000),
+    ("CREATE SCOPE b.x IF EXISTS", 3000),
+    ("DROP INDEX i IF NOT EXISTS ON b", 3000),
+    ("DROP INDEX i ON b USING FTS", 1020),
+    ("DROP PRIMARY INDEX ON b USING VIEW", 1020),
     ("CREATE INDEX i ON b()", 3000),
     ("CREATE INDEX ON b(a)", 3000),
     ("CREATE INDEX i ON nope(a)", 12003),
@@ -126,10 +167,49 @@ class IndexTests(SynchronousTestCase):
         self.service.rows("DROP INDEX b.mine")
         self.assertEqual(self.catalog(), [])
 
+    def test_where_if_exists_may_stand(self) -> None:
+        for kept, statements in (
+            (
+                ["i"],
+                (
+                    "CREATE INDEX IF NOT EXISTS i ON b(a)",
+                    "CREATE INDEX i IF NOT EXISTS ON b(b)",
+                ),
+            ),
+            (
+                [],
+                (
+                    "DROP INDEX IF EXISTS i ON b",
+                    "DROP INDEX i IF EXISTS ON b",
+                    "DROP INDEX IF EXISTS b.i",
+                    "DROP INDEX b.i IF EXISTS",
+                ),
+            ),
+            (
+                ["p", "#primary"],
+                (
+                    "CREATE PRIMARY INDEX IF NOT EXISTS p ON b",
+                    "CREATE PRIMARY INDEX p IF NOT EXISTS ON b",
+                    "CREATE PRIMARY INDEX IF NOT EXISTS ON b PARTITION BY HASH(META().id)",
+                ),
+            ),
+            (
+                [],
+                (
+                    "DROP PRIMARY INDEX IF EXISTS p ON b",
+                    "DROP PRIMARY INDEX p IF EXISTS ON b",
+                    "DROP PRIMARY INDEX IF EXISTS ON b",
+                ),
+            ),
+        ):
+            for statement in statements:
+                self.service.rows(statement)
+            self.assertEqual([index["name"] for index in self.catalog()], kept)
+
     def test_catalog(self) -> None:
         self.service.rows(
             "CREATE INDEX i ON b(a, b DESC) PARTITION BY HASH(META().id) WHERE c > 1 "
-            'WITH {"defer_build": true, "num_replica": 1}'
+            'WITH {"defer_build": true, "num_replica": 0}'
         )
         self.service.rows("CREATE PRIMARY INDEX ON b.s.col")
         first, second = self.catalog()
@@ -142,7 +222,7 @@ class IndexTests(SynchronousTestCase):
                 "condition": "(1 < `c`)",
                 "index_key": ["`a`", "`b` DESC"],
                 "keyspace_id": "b",
-                "metadata": {"num_replica": 1},
+                "metadata": {"num_replica": 0},
                 "name": "i",
                 "namespace_id": "default",
                 "partition": "HASH((meta().`id`))",

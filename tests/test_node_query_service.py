@@ -6,13 +6,16 @@ import json
 from typing import Any
 from urllib.parse import urlencode
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet.defer import inlineCallbacks
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.sqlpp import QueryService
+from txcouchbase.testing import EmbeddedNode
 from txcouchbase.testing.management.accounts import User
 from txcouchbase.testing.management.roles import Grant
 from txcouchbase.testing.query import execution
 from txcouchbase.testing.query.envelope import duration, stream
+from txcouchbase.testing.query.errors import QueryError
 from txcouchbase.testing.query.parameters import duration_of
 from txcouchbase.testing.scripts import Script
 
@@ -416,6 +419,18 @@ class AnswerTests(SynchronousTestCase):
             code, answer = ask(statement)
             self.assertEqual((code, answer["errors"][0]["code"]), (401, 13014), statement)
 
+    def test_a_scripted_answer_has_all_metrics(self) -> None:
+        for given in ({}, {"metrics": None}, {"metrics": {}}, {"metrics": {"mutationCount": 7}}):
+            self.service.state.scripts.add(Script("query", rows=[1, 2], metadata=given, times=1))
+            _, answer = self.service.ask("SELECT 1")
+            metrics = answer["metrics"]
+            self.assertEqual((metrics["resultCount"], metrics["resultSize"]), (2, 2), given)
+            for name in ("elapsedTime", "executionTime"):
+                self.assertIsInstance(metrics[name], str)
+            self.assertEqual(
+                metrics.get("mutationCount"), (given.get("metrics") or {}).get("mutationCount")
+            )
+
     def test_durations(self) -> None:
         for seconds, expected in (
             (1.5, "1.5s"),
@@ -432,7 +447,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(b"".join(stream([], {}, lambda: {"z": 2})), b'{"results":[],"z":2}')
 
 
-class PreparedTests(SynchronousTestCase):
+class PreparedTests(TestCase):
     """PREPARE and EXECUTE."""
 
     def setUp(self) -> None:
@@ -519,6 +534,44 @@ class PreparedTests(SynchronousTestCase):
             self.service.rows("SELECT p.name, p.statement FROM system:prepareds AS p"),
             [{"name": "p", "statement": "PREPARE p FROM SELECT 1"}],
         )
+
+    def test_delete_from_the_catalog(self) -> None:
+        for name in ("p", "q", "r"):
+            self.service.rows(f"PREPARE {name} FROM SELECT 1")
+        _, answer = self.service.ask(
+            "DELETE FROM system:prepareds AS t WHERE t.name = 'p' RETURNING t.name"
+        )
+        self.assertEqual(answer["results"], [{"name": "p"}])
+        self.assertEqual(answer["metrics"]["mutationCount"], 1)
+        self.assertEqual(self.service.error("EXECUTE p")[0], 4040)
+        self.service.rows("EXECUTE q")
+        self.service.rows("DELETE FROM system:prepareds AS t WHERE t.name > 'a' LIMIT 1")
+        # What was used last is the last one.
+        self.assertEqual(self.service.rows("SELECT RAW name FROM system:prepareds"), ["q"])
+        self.service.rows("EXPLAIN DELETE FROM system:prepareds")
+        self.service.rows("EXECUTE q")
+        self.service.rows("DELETE FROM system:prepareds")
+        self.assertEqual(self.service.rows("SELECT * FROM system:prepareds"), [])
+        for statement, code in (
+            ("DELETE FROM system:prepareds USE KEYS 'p'", 1020),
+            ("DELETE FROM system:indexes", 1020),
+            ("UPDATE system:prepareds SET a = 1", 1020),
+        ):
+            self.assertEqual(self.service.error(statement)[0], code, statement)
+
+    @inlineCallbacks
+    def test_a_restart_of_the_node_forgets_them(self) -> Any:
+        node = EmbeddedNode(services=("query",))
+        self.addCleanup(node.stop)
+        yield node.start()
+        statements = node._state.statements
+        for keep_data in (True, False):
+            parsed = statements.parse("SELECT 1")
+            statements.prepare("p", "PREPARE p FROM SELECT 1", parsed, None, False)
+            statements.find("p", None)
+            yield node.restart(keep_data=keep_data)
+            error = self.assertRaises(QueryError, statements.find, "p", None)
+            self.assertEqual(error.code, 4040)
 
     def test_scripts_see_the_text_that_was_prepared(self) -> None:
         self.service.rows("PREPARE p FROM SELECT 'needle'")

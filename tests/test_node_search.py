@@ -133,6 +133,18 @@ class SearchTests(ServiceCase):
         self.account = Account("b", "", "local", (Grant("fts_searcher", ("stock",)),))
         self.assertEqual(self.ask("GET", "/api/index/a")[0], 200)
         self.refused(403, "search_manage", "DELETE", "/api/index/a")
+        self.account = Account("b", "", "local", (Grant("fts_admin", ("other",)),))
+        for method, path, body in (
+            ("GET", "/api/index/a", b""),
+            ("DELETE", "/api/index/a", b""),
+            ("POST", "/api/index/a/query", {"query": {}}),
+            ("PUT", "/api/index/b", INDEX),
+            ("PUT", "/api/index/stock", INDEX | {"sourceName": ""}),
+            ("PUT", "/api/bucket/stock/scope/_default/index/b", INDEX),
+        ):
+            self.refused(403, "no permission", method, path, body)
+        self.assertIsNone(self.ask("GET", "/api/index")[1]["indexDefs"])
+        self.assertEqual(self.ask("GET", "/api/nsstats")[1], {"num_indexes": 0})
         self.account = None
         self.refused(403, "search", "GET", "/api/index")
         self.assertEqual(self.ask("GET", "/api/ping"), (200, b""))

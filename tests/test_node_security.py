@@ -225,6 +225,24 @@ class SecurityTests(ManagementTestCase):
         _, shown = self.call("GET", "/whoami", account="u")
         self.assertEqual(shown["roles"], [{"role": "ro_admin"}])
 
+    def test_groups_do_not_lend_rights_to_those_who_manage_users(self) -> None:
+        self.user("security", Grant("security_admin_local"))
+        self.user("chief")
+        form = {"roles": "admin"}
+        self.assertEqual(self.call("PUT", f"{GROUPS}/g", form)[0], 200)
+        member = {"password": "password", "groups": "g"}
+        for method, path, form, code in (
+            ("PUT", f"{USERS}/local/x", member, 403),
+            ("PUT", f"{USERS}/local/chief", member, 403),
+            ("PUT", f"{GROUPS}/g", {"roles": "data_reader[*]"}, 403),
+            ("DELETE", f"{GROUPS}/g", {}, 403),
+        ):
+            self.assertEqual(self.call(method, path, form, account="security")[0], code, path)
+        self.assertEqual(self.call("PUT", f"{USERS}/local/chief", member)[0], 200)
+        for method, form in (("PUT", {"password": "mine-now"}), ("DELETE", {})):
+            path = f"{USERS}/local/chief"
+            self.assertEqual(self.call(method, path, form, account="security")[0], 403)
+
     def test_rights(self) -> None:
         self.user("reader", Grant("data_reader", ("default", "*", "*")))
         self.user("security", Grant("security_admin_local"))
@@ -242,7 +260,8 @@ class SecurityTests(ManagementTestCase):
             ("security", "PUT", f"{USERS}/local/x", plain, 200),
             ("security", "PUT", f"{USERS}/local/x", powerful, 403),
             ("security", "DELETE", f"{USERS}/local/security", {}, 403),
-            ("security", "GET", f"{BUCKETS}/default", {}, 403),
+            ("security", "GET", f"{BUCKETS}/default", {}, 200),
+            ("security", "POST", f"{BUCKETS}/default", {}, 403),
             ("bucket", "POST", BUCKETS, new, 403),
             ("bucket", "POST", f"{BUCKETS}/default/scopes", {"name": "s"}, 200),
             ("bucket", "DELETE", f"{BUCKETS}/default", {}, 200),

@@ -316,6 +316,8 @@ def killed(context: Context) -> None:
 
 @check("ping reports every service of the node")
 def pinged(context: Context) -> None:
+    # The checks before may have cut its connections.
+    context.cluster.wait_until_ready(timedelta(seconds=10))
     report = context.cluster.ping(PingOptions(timeout=timedelta(seconds=5)))
     states = {
         kind.value: {endpoint.state.value for endpoint in endpoints}

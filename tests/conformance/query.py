@@ -348,13 +348,24 @@ def prepared_error(context: Context) -> None:
         rows(context, "SELEKT", adhoc=False)
 
 
-@check("PREPARE and EXECUTE as statements; an unknown name is error 4040")
+@check("Aggregates in WHERE are an error of planning, 4000")
+def aggregates_in_where(context: Context) -> None:
+    with raises(CouchbaseException) as caught:
+        rows(context, "SELECT 1 FROM [1] AS x WHERE COUNT(*) > 1")
+    expect.assertEqual(code_of(caught.exception), 4000)
+
+
+@check("PREPARE and EXECUTE as statements; DELETE FROM system:prepareds forgets one")
 def prepare_and_execute(context: Context) -> None:
     name = context.unique("prepared").replace("-", "_")
     (plan,) = rows(context, f"PREPARE {name} FROM SELECT RAW $1 * 2")
     expect.assertEqual(plan["name"], name)
     expect.assertEqual(rows(context, f"EXECUTE {name} USING [21]"), [42])
     expect.assertEqual(rows(context, f"EXECUTE {name}", 4), [8])
+    rows(context, "DELETE FROM system:prepareds AS p WHERE p.name = $1", name)
+    # The SDK never comes back from error 4040, so it is not asked to execute it again.
+    names = rows(context, "SELECT RAW p.name FROM system:prepareds AS p")
+    expect.assertNotIn(name, names)
 
 
 @check("timeout: a query that takes longer ends with UnAmbiguousTimeout")

@@ -21,10 +21,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=int, default=0, help="key-value port; 0: any that is free")
     parser.add_argument("--bucket", action="append", metavar="NAME", help="repeatable")
-    parser.add_argument("--nodes", type=int, default=1, metavar="N")
-    parser.add_argument("--replicas", type=int, default=0, metavar="N")
+    # Not shown, since they can only be refused as yet.
+    parser.add_argument("--nodes", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--replicas", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--tls", action="store_true", help="listen with TLS too (couchbases://)")
-    parser.add_argument("--load", metavar="FILE", help="documents, one line of JSON each")
+    parser.add_argument("--load", metavar="FILE", help="JSON lines of id, value, scope, ...")
     return parser
 
 
@@ -73,7 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     def load(_: None) -> None:
         if options.load:
             with open(options.load, encoding="utf-8") as lines:
-                node.load(lines)
+                try:
+                    node.load(lines)
+                except ValueError as error:
+                    raise ValueError(f"{options.load}: {error}") from error
 
     def start() -> None:
         node.start().addCallback(load).addCallback(started).addErrback(failed)

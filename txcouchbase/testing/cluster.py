@@ -11,13 +11,14 @@ from txcouchbase.testing.analytics.metadata import Analytics
 from txcouchbase.testing.eventing.functions import EventingFunctions
 from txcouchbase.testing.faults import Faults
 from txcouchbase.testing.kv.bucket import Bucket
+from txcouchbase.testing.kv.manifest import Manifest
 from txcouchbase.testing.kv.settings import BucketSettings
 from txcouchbase.testing.management.accounts import Security
 from txcouchbase.testing.query.indexes import QueryIndexes
 from txcouchbase.testing.query.prepared import Statements
 from txcouchbase.testing.record import Record
 from txcouchbase.testing.scripts import Scripts
-from txcouchbase.testing.search.indexes import SearchIndexes, prefix_of
+from txcouchbase.testing.search.indexes import SearchIndexes
 
 if TYPE_CHECKING:
     from txcouchbase.testing.kv.session import Session
@@ -88,6 +89,8 @@ class ClusterState:
         self._epoch = 1
         self._revision = 1
         self._rendered: dict[str | None, bytes] = {}
+        # The highest numbers of all buckets that were dropped, some of which may come back.
+        self._dropped = Manifest()
 
     def serve(self, services: dict[str, int]) -> None:
         """Say which services there are from now on, by port."""
@@ -128,7 +131,7 @@ class ClusterState:
         :raises LookupError: if it does not exist.
         """
         bucket = self.bucket(name)
-        bucket.drop()
+        self._drop(bucket)
         del self.buckets[name]
         self.security.forget_bucket(name)
         self.query_indexes.forget(bucket.uuid)
@@ -240,7 +243,10 @@ class ClusterState:
             buckets[name] = bucket
         for name, bucket in self.buckets.items():
             if buckets.get(name) is not bucket:
-                bucket.drop()
+                self._drop(bucket)
+        for name, bucket in buckets.items():
+            if self.buckets.get(name) is not bucket:
+                bucket.revive(self._dropped)
         for name in _STORED:
             setattr(self, name, stored[name])
         self.buckets = buckets
@@ -297,6 +303,10 @@ class ClusterState:
             rendered = json.dumps(self.config(bucket), separators=(",", ":")).encode()
             self._rendered[name] = rendered
         return rendered
+
+    def _drop(self, bucket: Bucket) -> None:
+        bucket.drop()
+        self._dropped.outgrow(bucket.manifest)
 
     def _rewatch(self) -> None:
         watched = self.record.on or self.faults.concern("kv")

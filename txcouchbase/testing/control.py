@@ -12,6 +12,8 @@ JSON; a description of a fault or a script has the fields of `Fault` and `Script
 ``POST /snapshots``                 take one; ``POST /snapshots/{number}/restore``
 ``GET POST /documents``             keys (``?bucket= &scope= &collection=``), load JSON lines
 ``GET PUT DELETE /documents/{key}`` one document; ``PUT`` takes its value
+``POST /query``                     ``{"statement": ..., "args": [...]}``; the rows
+``POST /advance``                   ``{"seconds": ...}``: put the clock ahead
 ``POST /hold /release``             stop answering, go on
 ``POST /kill /restart``             ``{"keep_data": false}``
 ==================================  ==============================================================
@@ -21,10 +23,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, get_type_hints
 
+import msgspec
 from twisted.internet.defer import Deferred
 
 from txcouchbase.testing.cluster import ClusterState
@@ -40,6 +43,23 @@ if TYPE_CHECKING:
     from txcouchbase.testing.node import EmbeddedNode
 
 __all__ = ["control_service"]
+
+_Members = TypeVar("_Members")
+
+
+class _ScriptMembers(TypedDict, total=False):
+    """What a description of a `Script` may have."""
+
+    service: str
+    match: str
+    rows: list[Any]
+    metadata: dict[str, Any]
+    errors: list[dict[str, Any]]
+    status: int | None
+    body: str | None
+    delay: float
+    cut_after: int | None
+    times: int | None
 
 
 def control_service(node: EmbeddedNode) -> HttpService:
@@ -64,6 +84,8 @@ def control_service(node: EmbeddedNode) -> HttpService:
         ("GET", "/documents/{key}", control.document),
         ("PUT", "/documents/{key}", control.put),
         ("DELETE", "/documents/{key}", control.remove),
+        ("POST", "/query", control.query),
+        ("POST", "/advance", control.advance),
         ("POST", "/hold", control.hold),
         ("POST", "/release", control.release),
         ("POST", "/kill", control.kill),
@@ -106,7 +128,7 @@ class _Control:
         return json_answer([_fault(active) for active in self._node.faults.active()])
 
     def add_fault(self, call: Call) -> Answer:
-        return json_answer(_fault(self._node.faults.add(Fault(**_members(call, Fault)))), 201)
+        return json_answer(_fault(self._node.faults.add(_members(call, Fault))), 201)
 
     def remove_fault(self, call: Call) -> Answer:
         self._node.faults.remove(int(call.names["number"]))
@@ -120,8 +142,8 @@ class _Control:
         return json_answer([_script(active) for active in self._node.scripts.active()])
 
     def add_script(self, call: Call) -> Answer:
-        members = _members(call, Script)
-        if isinstance(members.get("body"), str):
+        members: dict[str, Any] = {"service": "", **_members(call, _ScriptMembers)}
+        if members.get("body") is not None:
             members["body"] = members["body"].encode()
         return json_answer(_script(self._node.scripts.add(Script(**members))), 201)
 
@@ -187,7 +209,22 @@ class _Control:
         removed = self._node.remove(call.names["key"], **_arguments(call, *_WHERE))
         return json_answer({"removed": removed})
 
+    def query(self, call: Call) -> Answer:
+        members = _object(call)
+        statement = members.pop("statement", None)
+        positional = members.pop("args", [])
+        if not isinstance(statement, str) or not isinstance(positional, list) or members:
+            raise ValueError("statement: text; args: a list; and nothing else")
+        return json_answer(self._node.query(statement, *positional))
+
     # Its life.
+
+    def advance(self, call: Call) -> Answer:
+        seconds = _object(call).get("seconds")
+        if not isinstance(seconds, (int, float)):
+            raise ValueError("seconds: a number")
+        self._node.advance(seconds)
+        return json_answer({})
 
     def hold(self, call: Call) -> Answer:
         self._node.hold()
@@ -227,13 +264,13 @@ def _object(call: Call) -> dict[str, Any]:
     return parsed
 
 
-def _members(call: Call, kind: type[Fault] | type[Script]) -> dict[str, Any]:
-    members = _object(call)
-    known = [field.name for field in fields(kind)]
+def _members(call: Call, kind: type[_Members]) -> _Members:
+    """The members of the body, of the types that they must have."""
+    members, known = _object(call), get_type_hints(kind)
     for name in members:
         if name not in known:
             raise ValueError(f"{name}: unknown; there are {', '.join(known)}")
-    return members
+    return msgspec.convert(members, kind)
 
 
 def _arguments(call: Call, *known: str) -> dict[str, str]:

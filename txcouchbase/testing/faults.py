@@ -77,8 +77,11 @@ class Fault:
             raise ValueError(f"service: {self.service!r} is none of {', '.join(SERVICES)}")
         if self.effect not in EFFECTS:
             raise ValueError(f"effect: {self.effect!r} is none of {', '.join(EFFECTS)}")
-        if self.effect == "delay" and not self.delay > 0:
-            raise ValueError("delay: a fault without another effect needs one above 0 seconds")
+        for name in ("operation", "key"):
+            try:
+                re.compile(getattr(self, name))
+            except re.error as error:
+                raise ValueError(f"{name}: not a regular expression: {error}") from None
         if self.delay < 0 or self.size < 0 or self.skip < 0:
             raise ValueError("delay, size and skip cannot be negative")
         if self.times is not None and self.times < 1:
@@ -95,11 +98,8 @@ class Fault:
             self._check_status()
         if not self.carried_out and self.effect not in ("drop", "silence"):
             raise ValueError("carried_out: goes with the effects drop and silence only")
-        for name in ("operation", "key"):
-            try:
-                re.compile(getattr(self, name))
-            except re.error as error:
-                raise ValueError(f"{name}: not a regular expression: {error}") from None
+        if self.effect == "delay" and not self.delay > 0:
+            raise ValueError("delay: a fault without another effect needs one above 0 seconds")
         if self.service == "kv" and self.operation:
             if not any(re.search(self.operation, opcode.name) for opcode in Opcode):
                 raise ValueError(f"operation: {self.operation!r} matches no opcode's name")
@@ -107,7 +107,8 @@ class Fault:
     def _check_status(self) -> None:
         if self.service == "kv":
             if not isinstance(self.status, str) or self.status not in Status.__members__:
-                raise ValueError(f"status: {self.status!r} is no key-value status")
+                known = ", ".join(Status.__members__)
+                raise ValueError(f"status: {self.status!r} is none of {known}")
         elif not isinstance(self.status, int) or not 200 <= self.status <= 599:
             raise ValueError(f"status: {self.status!r} is no HTTP status from 200 to 599")
 

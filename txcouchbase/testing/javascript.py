@@ -19,8 +19,9 @@ _TOKENS = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-# Bounded, so that no source takes long.
+# Bounded, as is the number of those that fail, so that no source takes long.
 _REGEX = re.compile(r"/(?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.){0,500}\]){1,1000}/\w*")
+MAX_FAILURES = 100
 _AMBIGUOUS = re.compile(r"\)\s*/(?![/*])")
 _BEFORE_REGEX = frozenset(("return", "typeof", "case", "in", "of", "delete", "void", "new", "do"))
 
@@ -30,18 +31,23 @@ def syntax_error(source: str) -> str | None:
 
     Other mistakes are not found. The text in a template, between backquotes, is not looked at, nor
     is a source where a slash follows a parenthesis: a division, or a regular expression, and only
-    a parser can tell.
+    a parser can tell; nor one with more than `MAX_FAILURES` slashes that start no regular
+    expression where only one could stand.
     """
     if _AMBIGUOUS.search(source):
         return None
     expected: list[tuple[str, int]] = []
-    position, operand = 0, False
+    position, operand, failures = 0, False, 0
     while position < len(source):
-        if source[position] == "/" and not operand:
+        slash = source[position] == "/" and not source.startswith(("//", "/*"), position)
+        if slash and not operand:
             regex = _REGEX.match(source, position)
-            if regex is not None and not source.startswith(("//", "/*"), position):
+            if regex is not None:
                 position, operand = regex.end(), True
                 continue
+            failures += 1
+            if failures > MAX_FAILURES:
+                return None
         token = _TOKENS.match(source, position)
         assert token is not None
         kind, text = token.lastgroup, token.group()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredLock, gatherResults, maybeDeferred, succeed
+from twisted.python.failure import Failure
 
 from txcouchbase.testing.cluster import ClusterState
 from txcouchbase.testing.faults import SERVICES, Faults
@@ -18,6 +20,9 @@ from txcouchbase.testing.storage import Storage
 from txcouchbase.testing.tls import Certificate
 
 __all__ = ["EmbeddedNode"]
+
+MAX_AHEAD = 30 * 365 * 24 * 3600
+"""How many seconds the clock may be put ahead; expiries are times in 32 bits, until 2106."""
 
 
 class _Port(Protocol):
@@ -31,7 +36,8 @@ class _Port(Protocol):
 class EmbeddedNode(Storage):
     """A node that keeps its documents in memory and speaks Couchbase's protocols.
 
-    Nothing listens before `start`.
+    Nothing listens before `start`. `start`, `stop`, `kill` and `restart` wait for each other: what
+    is asked for last is what comes out.
 
     :param buckets: names of the buckets.
     :param username: the administrator.
@@ -68,6 +74,8 @@ class EmbeddedNode(Storage):
         self.bucket_names = tuple(names)
         self.services = tuple(name for name in SERVICES if name in wanted)
         self._reactor = reactor
+        self._life = DeferredLock()
+        self._ahead = 0.0
         super().__init__(ClusterState(username, password, names, self._seconds))
         self._empty = self.snapshot()
         self._wants_tls = tls
@@ -85,13 +93,15 @@ class EmbeddedNode(Storage):
     def start(self) -> Deferred[None]:
         """Listen. Fires when clients may connect.
 
+        What fails leaves nothing that listens; but the control port of a node that was killed.
+
         :raises RuntimeError: in the Deferred, if the node is running.
         :raises twisted.internet.error.CannotListenError: in the Deferred.
         :raises ImportError: in the Deferred, where something of the extra is missing.
         """
-        return maybeDeferred(self._start)
+        return self._life.run(lambda: maybeDeferred(self._start))
 
-    def _start(self) -> None:
+    def _start(self) -> Deferred[None]:
         if self._ports:
             raise RuntimeError("the node is running")
         if self._reactor is None:
@@ -104,10 +114,14 @@ class EmbeddedNode(Storage):
         try:
             self._listen()
         except BaseException:
-            self.stop()
-            raise
+            failure = Failure()
+            undo = self._stop if self._control is None else self._close
+            return undo().addCallback(lambda _: failure)
         self._wanted_ports = dict(self._ports)
+        # Prepared statements live as long as the process of a query service.
+        self._state.statements.forget()
         self._state.serve(self._ports)
+        return succeed(None)
 
     def _listen(self) -> None:
         from txcouchbase.testing.control import control_service
@@ -144,9 +158,13 @@ class EmbeddedNode(Storage):
 
         What is stored stays, for another `start`.
         """
+        return self._life.run(self._stop)
+
+    def _stop(self) -> Deferred[None]:
         path, self._certificate_path = self._certificate_path, None
         if path is not None:
-            os.unlink(path)
+            with suppress(FileNotFoundError):
+                os.unlink(path)
         self._certificate = None
         self._wanted_ports = {"kv": self._port}
         control, self._control = self._control, None
@@ -157,22 +175,32 @@ class EmbeddedNode(Storage):
 
         `restart` brings it back; the control port stays. Fires when the ports are closed.
         """
-        return self._close()
+        return self._life.run(self._close)
 
     def restart(self, keep_data: bool = True) -> Deferred[None]:
         """Stop and start the network side, on the same ports, with a higher revision epoch.
 
         :param keep_data: whether what is stored outlives it; without, the node is as it was made:
             its buckets, empty, and its one account. Faults, scripts and the record stay.
-        :raises twisted.internet.error.CannotListenError: in the Deferred.
+        :raises twisted.internet.error.CannotListenError: in the Deferred; the node is as if it
+            had been killed then.
         """
 
-        def start(_: None) -> None:
+        def start(_: None) -> Deferred[None]:
             if not keep_data:
                 self.restore(self._empty)
-            self._start()
+            return self._start()
 
-        return self._close().addCallback(start)
+        return self._life.run(lambda: self._close().addCallback(start))
+
+    def advance(self, seconds: float) -> None:
+        """Put the node's clock ahead, so that documents expire and locks end without waiting.
+
+        :raises ValueError: for a number that is not above 0, or too far ahead for the protocol.
+        """
+        if not 0 < seconds <= MAX_AHEAD - self._ahead:
+            raise ValueError(f"seconds: {seconds!r} is not above 0, or too far ahead")
+        self._ahead += seconds
 
     def hold(self) -> None:
         """Answer nothing any more, as a machine that hangs: connections stay, new ones too.
@@ -271,8 +299,9 @@ class EmbeddedNode(Storage):
         return self._ports
 
     def _seconds(self) -> float:
-        seconds: float = self._reactor.seconds()
-        return seconds
+        # Before the start documents may be stored already.
+        now: float = time.time() if self._reactor is None else self._reactor.seconds()
+        return now + self._ahead
 
 
 def _written(certificate: bytes) -> str:

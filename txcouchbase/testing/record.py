@@ -13,14 +13,27 @@ __all__ = ["Record", "RecordedRequest", "without_secrets"]
 MAX_REQUESTS = 10_000
 """How many requests are kept; older ones are forgotten first."""
 
-_SECRET = re.compile("password|secret|key$|signature|token", re.IGNORECASE)
+MAX_BYTES = 256 * 1024 * 1024
+"""How many bytes of bodies are kept at most, older ones being forgotten first too."""
+
+_SECRET = re.compile(
+    r"pass(word|phrase)?$|secret|(access|account|client|private|bearer)_?key$|signature$|token$"
+    r"|connectionstring$",
+    re.IGNORECASE,
+)
 
 
-def without_secrets(options: dict[str, Any]) -> dict[str, Any]:
-    """The options with the values of those whose name sounds secret hidden."""
+def without_secrets(value: Any) -> Any:
+    """A value of JSON, with the texts hidden whose names sound secret, however deep."""
+    if isinstance(value, list):
+        return [without_secrets(item) for item in value]
+    if not isinstance(value, dict):
+        return value
     return {
-        name: "<hidden>" if value and isinstance(value, str) and _SECRET.search(name) else value
-        for name, value in options.items()
+        name: "<hidden>"
+        if item and isinstance(item, str) and _SECRET.search(name)
+        else without_secrets(item)
+        for name, item in value.items()
     }
 
 
@@ -61,7 +74,8 @@ class Record:
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
         self._on = False
-        self._requests: deque[RecordedRequest] = deque(maxlen=MAX_REQUESTS)
+        self._requests: deque[RecordedRequest] = deque()
+        self._bytes = 0
 
     def __iter__(self) -> Iterator[RecordedRequest]:
         return iter(tuple(self._requests))
@@ -82,10 +96,14 @@ class Record:
     def add(self, request: RecordedRequest) -> None:
         """Take a request down."""
         self._requests.append(request)
+        self._bytes += len(request.body)
+        while len(self._requests) > MAX_REQUESTS or self._bytes > MAX_BYTES:
+            self._bytes -= len(self._requests.popleft().body)
 
     def clear(self) -> None:
         """Forget what was recorded."""
         self._requests.clear()
+        self._bytes = 0
 
     def find(
         self,

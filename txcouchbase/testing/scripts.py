@@ -25,11 +25,13 @@ class Script:
     :param match: a regular expression that must match somewhere in the statement (``query``,
         ``analytics``), or in method, path and body, such as
         ``POST /api/index/hotels/query {"query": ...}`` (the others).
-    :param rows: the rows (search: the hits), or a function of the request that returns them; of
-        services that have rows only.
+    :param rows: the rows (search: the hits), or a function that takes the request (a `Call`:
+        ``method path arguments headers body json() form()``) and returns them; of services that
+        have rows only.
     :param metadata: members of the answer beside the rows, which replace those that the service
         would make (``metrics``, ``warnings``, ``total_hits``, ``facets``, ``total_rows``, ...).
-    :param errors: the answer's errors, after the rows; ``{"code": ..., "msg": ...}``.
+    :param errors: the answer's errors, after the rows; ``{"code": ..., "msg": ...}``; of search
+        ``{"partition": ..., "msg": ...}``, of views ``{"from": ..., "reason": ...}``.
     :param status: the HTTP status; None for 200, or 400 where there are errors and no rows.
     :param body: the whole body, in place of rows, metadata and errors.
     :param delay: seconds by which the answer leaves later.
@@ -56,6 +58,15 @@ class Script:
             re.compile(self.match)
         except re.error as error:
             raise ValueError(f"match: not a regular expression: {error}") from None
+        if not callable(self.rows) and not isinstance(self.rows, Iterable):
+            raise ValueError("rows: neither rows nor a function that returns them")
+        # Errors of search and views have no numbers, but partitions or nodes that they come from.
+        wanted = ("code", "msg") if self.service in ("query", "analytics") else ()
+        if not isinstance(self.errors, list) or not all(
+            _is_error(error, wanted) for error in self.errors
+        ):
+            members = ', such as {"code": number, "msg": text}' if wanted else ""
+            raise ValueError(f"errors: a list of objects{members}")
         if self.service not in ROW_SERVICES and self.body is None:
             raise ValueError(f"body: a script for {self.service} needs one; it has no rows")
         if self.body is not None and (
@@ -72,6 +83,15 @@ class Script:
     def rows_for(self, call: Call) -> Iterable[Any]:
         """The rows of an answer to a request."""
         return self.rows(call) if callable(self.rows) else self.rows
+
+
+_ERROR_MEMBERS: Final = {"code": int, "msg": str}
+
+
+def _is_error(error: Any, wanted: Iterable[str]) -> bool:
+    return isinstance(error, dict) and all(
+        isinstance(error.get(name), _ERROR_MEMBERS[name]) for name in wanted
+    )
 
 
 @dataclass

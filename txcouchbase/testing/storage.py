@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from txcouchbase.testing.cluster import ClusterState
+from txcouchbase.testing.http.calls import Call
 from txcouchbase.testing.kv.bucket import Bucket, Document, vbucket_of
 from txcouchbase.testing.kv.frames import DATATYPE_JSON
 from txcouchbase.testing.kv.manifest import DEFAULT, leb128
 from txcouchbase.testing.kv.settings import BucketSettings
 from txcouchbase.testing.kv.status import Refused
+from txcouchbase.testing.query.service import answer_to
 
 __all__ = ["Snapshot", "Storage", "StoredDocument"]
 
@@ -95,7 +97,8 @@ class Storage:
     ) -> None:
         """Add a collection to a scope that exists.
 
-        :param max_expiry: the longest life of its documents in seconds; 0 for no limit.
+        :param max_expiry: the longest life of its documents in seconds; 0 for what the bucket
+            says.
         :raises LookupError: for an unknown bucket or scope.
         :raises ValueError: for a name that exists, or that a server would not take.
         """
@@ -133,9 +136,11 @@ class Storage:
         :param expiry: seconds from now, or since the epoch where that is more than thirty days;
             0 for never.
         :raises LookupError: for an unknown bucket, scope or collection.
-        :raises ValueError: where a server would not take the key or the value, or while the
-            document is locked.
+        :raises ValueError: where a server would not take the key or the value, for an expiry that
+            is none, or while the document is locked.
         """
+        if not isinstance(expiry, int) or not 0 <= expiry < 1 << 32:
+            raise ValueError(f"expiry: {expiry!r} is no number of seconds that fits 32 bits")
         found, wire = self._wire(key, bucket, scope, collection)
         now = self._state.seconds()
         try:
@@ -144,7 +149,7 @@ class Storage:
                 wire,
                 vbucket_of(key.encode(), found.vbuckets),
                 found.writable(wire, 0, now),
-                json.dumps(value, ensure_ascii=False).encode(),
+                json.dumps(value, ensure_ascii=False, allow_nan=False).encode(),
                 JSON_FLAGS,
                 now,
                 expiry=found.absolute_expiry(expiry, now),
@@ -241,8 +246,8 @@ class Storage:
     def load(self, lines: Iterable[str], bucket: str | None = None) -> int:
         """Store the documents of JSON lines.
 
-        :param lines: each ``{"id": ..., "value": ...}``, optionally with ``"scope"``,
-            ``"collection"`` and ``"expiry"``; scopes and collections are made where they lack.
+        :param lines: such as an open file; each ``{"id": ..., "value": ...}``, optionally with
+            ``"scope"`` and ``"collection"`` (made where they lack) and ``"expiry"``.
         :returns: how many.
         :raises ValueError: for a line that is something else; it says which one.
         """
@@ -252,7 +257,7 @@ class Storage:
             if not line.strip():
                 continue
             try:
-                document = json.loads(line)
+                document = _document_of(line)
                 where = (document.get("scope", DEFAULT), document.get("collection", DEFAULT))
                 self._make_collection(name, *where)
                 self.put(
@@ -263,10 +268,34 @@ class Storage:
                     collection=where[1],
                     expiry=document.get("expiry", 0),
                 )
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise ValueError(f"line {number}: {error!r}") from error
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from error
             count += 1
         return count
+
+    def query(self, statement: str, *positional: Any, **named: Any) -> list[Any]:
+        """Run a SQL++ statement as the administrator, without a client.
+
+        :param positional: what ``$1``, ``$2`` or ``?`` stand for.
+        :param named: what ``$name`` stands for.
+        :returns: the rows.
+        :raises ValueError: for a statement that fails; it has the server's code and message.
+        """
+        parameters = {f"${name}": value for name, value in named.items()}
+        call = Call(
+            "query",
+            "POST",
+            "/query/service",
+            headers={"content-type": "application/json"},
+            body=json.dumps({"statement": statement, "args": positional, **parameters}).encode(),
+            account=self._state.security.account(self._state.security.administrator),
+        )
+        body = answer_to(self._state, call).body
+        found = json.loads(body if isinstance(body, bytes) else b"".join(body))
+        for error in found.get("errors", ()):
+            raise ValueError(f"{error['code']}: {error['msg']}")
+        rows: list[Any] = found["results"]
+        return rows
 
     # All of it.
 
@@ -301,6 +330,8 @@ class Storage:
     def _wire(
         self, key: str, bucket: str | None, scope: str, collection: str
     ) -> tuple[Bucket, bytes]:
+        if not isinstance(key, str):
+            raise ValueError(f"a key is text, not {key!r}")
         found = self._bucket(bucket)
         number = found.manifest.scopes().get(scope, {}).get(collection)
         if number is None:
@@ -312,3 +343,23 @@ class Storage:
             return bucket.find(wire, self._state.seconds())
         except Refused:
             return None
+
+
+_MEMBERS = {"id": str, "value": object, "scope": str, "collection": str, "expiry": int}
+
+
+def _document_of(line: str) -> dict[str, Any]:
+    document = json.loads(line)
+    if not isinstance(document, dict):
+        raise ValueError("a document is an object with the members id and value")
+    for name, value in document.items():
+        if name not in _MEMBERS:
+            raise ValueError(f"{name}: unknown; there are {', '.join(_MEMBERS)}")
+        if not isinstance(value, _MEMBERS[name]):
+            raise ValueError(f"{name}: {value!r} is no {_MEMBERS[name].__name__}")
+    for name in ("id", "value"):
+        if name not in document:
+            raise ValueError(f"{name}: missing")
+    if document.get("scope", DEFAULT) != DEFAULT and "collection" not in document:
+        raise ValueError("collection: missing; only the scope _default has a default collection")
+    return document

@@ -5,7 +5,7 @@ Fields are those of Couchbase's documentation, *Analytics Links REST API*.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from txcouchbase.testing.analytics.errors import REQUEST, AnalyticsRefused
@@ -68,7 +68,7 @@ class Link:
     """
 
     kind: str
-    fields: dict[str, str]
+    fields: dict[str, str] = field(repr=False)
 
     def as_dict(self, scope: str, name: str) -> dict[str, Any]:
         """The link as a server shows it, secrets redacted."""

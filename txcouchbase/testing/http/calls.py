@@ -13,7 +13,7 @@ import msgspec
 
 from txcouchbase.testing.management.accounts import Account
 
-__all__ = ["Answer", "Call", "HttpRefused", "json_answer", "text_answer"]
+__all__ = ["Answer", "Call", "HttpRefused", "json_answer"]
 
 MAX_FIELDS = 1000
 """How many fields of a query string or a form are read."""
@@ -76,8 +76,8 @@ class Call:
     method: str
     path: str
     arguments: dict[str, str] = field(default_factory=dict)
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
     account: Account | None = None
     names: dict[str, str] = field(default_factory=dict)
 
@@ -138,11 +138,6 @@ def json_answer(value: Any, code: int = 200) -> Answer:
     return Answer(_dump(value), code)
 
 
-def text_answer(text: str, code: int = 200) -> Answer:
-    """An answer of plain text."""
-    return Answer(text.encode(), code, "text/plain;charset=utf-8")
-
-
 def _check_depth(value: Any) -> None:
     level = [value]
     for _ in range(MAX_DEPTH):
@@ -158,6 +153,5 @@ def _check_depth(value: Any) -> None:
 
 
 def _dump(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(
-        "utf-8", "surrogatepass"
-    )
+    # In ASCII, since documents may hold halves of surrogate pairs, which UTF-8 has not.
+    return json.dumps(value, separators=(",", ":")).encode()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface.declarations import implementer
@@ -27,17 +29,23 @@ MAX_BODY = 64 * 1024 * 1024
 
 
 class _LimitedRequest(Request):
-    """A request whose body has an end."""
+    """A request whose body has an end, and is left as it is."""
 
     _received = 0
+    _content_type: Sequence[bytes] | None = None
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Answer; a request with a Content-Type that cannot be parsed is a bad one."""
-        try:
-            super().requestReceived(command, path, version)
-        except ValueError:
-            self.channel.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-            self.channel.loseConnection()
+        """Answer."""
+        # Twisted takes apart what it takes for a form, however long, and before any login.
+        self._content_type = self.requestHeaders.getRawHeaders(b"content-type")
+        self.requestHeaders.removeHeader(b"content-type")
+        super().requestReceived(command, path, version)
+
+    def process(self) -> None:
+        """Answer, with all headers."""
+        if self._content_type is not None:
+            self.requestHeaders.setRawHeaders(b"content-type", self._content_type)
+        super().process()
 
     def handleContentChunk(self, data: bytes) -> None:
         """Take a part of the body."""
@@ -60,11 +68,11 @@ class _ServiceResource(Resource):
 
     isLeaf = True
 
-    def __init__(self, service: HttpService, state: ClusterState, reactor: Any) -> None:
+    def __init__(self, service: HttpService, state: ClusterState, exchanges: _Exchanges) -> None:
         super().__init__()
         self._service = service
         self._state = state
-        self._reactor = reactor
+        self._exchanges = exchanges
 
     def render(self, request: Request) -> int:
         """Answer, now or later."""
@@ -85,8 +93,20 @@ class _ServiceResource(Resource):
             delivery = self._service.handle(self._state, call)
         except HttpRefused as refused:
             delivery = Delivery(refused.answer())
-        _Exchange(request, delivery, self._reactor).begin()
+        _Exchange(request, delivery, self._exchanges).begin()
         return NOT_DONE_YET
+
+
+class _Exchanges:
+    """The answers of one port that are on their way out.
+
+    :param reactor: keeps their time.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self.reactor = reactor
+        self.held = False
+        self.open: set[_Exchange] = set()
 
 
 @implementer(IPushProducer)
@@ -95,14 +115,17 @@ class _Exchange:
 
     log = Logger()
 
-    def __init__(self, request: Request, delivery: Delivery, reactor: Any) -> None:
+    def __init__(self, request: Request, delivery: Delivery, exchanges: _Exchanges) -> None:
         self._request = request
         self._delivery = delivery
-        self._reactor = reactor
+        self._exchanges = exchanges
+        self._reactor = exchanges.reactor
         self._chunks: Iterator[bytes] = iter(())
         self._call: Any = None
+        self._stalled: Callable[[], None] | None = None
         self._paused = False
         self._left = delivery.cut
+        exchanges.open.add(self)
         request.notifyFinish().addBoth(self._ended)
 
     def begin(self) -> None:
@@ -112,8 +135,17 @@ class _Exchange:
         else:
             self._send()
 
+    def release(self) -> None:
+        """Go on where a hold has stopped it."""
+        stalled, self._stalled = self._stalled, None
+        if stalled is not None:
+            stalled()
+
     def _send(self) -> None:
         self._call = None
+        if self._exchanges.held:
+            self._stalled = self._send
+            return
         answer = self._delivery.answer
         if answer is None:
             return
@@ -141,6 +173,9 @@ class _Exchange:
 
     def _bite(self) -> None:
         self._call = None
+        if self._exchanges.held:
+            self._stalled = self._bite
+            return
         try:
             chunk = next(self._chunks, None)
         except Severed as severed:
@@ -182,6 +217,8 @@ class _Exchange:
             channel.loseConnection()
 
     def _ended(self, _: object) -> None:
+        self._exchanges.open.discard(self)
+        self._stalled = None
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -195,6 +232,7 @@ class _Exchange:
     def pauseProducing(self) -> None:
         """Make no more chunks for now."""
         self._paused = True
+        self._stalled = None
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -202,7 +240,7 @@ class _Exchange:
     def resumeProducing(self) -> None:
         """Go on."""
         self._paused = False
-        if self._call is None:
+        if self._call is None and self._stalled is None:
             self._call = self._reactor.callLater(0, self._bite)
 
     def stopProducing(self) -> None:
@@ -210,72 +248,88 @@ class _Exchange:
         self.pauseProducing()
 
 
-class _HeldProtocol(ProtocolWrapper):
-    """A connection that can be held: nothing is read, nothing is written."""
+class _Connection(ProtocolWrapper):
+    """A connection that is not read while its port is held."""
+
+    transport: Any
 
     def __init__(self, factory: Any, wrapped: Any) -> None:
         super().__init__(factory, wrapped)
-        self._incoming: list[bytes] = []
-        self._outgoing: list[bytes] = []
+        self._reading = True
 
-    def dataReceived(self, data: bytes) -> None:
-        """Pass on, or keep for later."""
+    def makeConnection(self, transport: Any) -> None:
+        """Take note of a new connection."""
+        super().makeConnection(transport)
         if self.factory.held:
-            self._incoming.append(data)
-        else:
-            super().dataReceived(data)
+            self.hold()
 
-    def write(self, data: bytes) -> None:
-        """Pass on, or keep for later."""
-        if self.factory.held:
-            self._outgoing.append(data)
-        else:
-            super().write(data)
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Forget the connection, once nothing is left of it."""
+        super().connectionLost(reason)
+        self.factory.lost()
 
-    def writeSequence(self, data: Any) -> None:
-        """Pass on, or keep for later."""
-        self.write(b"".join(data))
+    def pauseProducing(self) -> None:
+        """Read no more; the HTTP protocol is busy with a request."""
+        self._reading = False
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read on."""
+        self._reading = True
+        if not self.factory.held:
+            self.transport.resumeProducing()
+
+    def hold(self) -> None:
+        """Read nothing."""
+        self.transport.pauseProducing()
 
     def release(self) -> None:
-        """Send and read what was kept."""
-        outgoing, self._outgoing = self._outgoing, []
-        if outgoing:
-            super().write(b"".join(outgoing))
-        incoming, self._incoming = self._incoming, []
-        if incoming:
-            super().dataReceived(b"".join(incoming))
+        """Read on if the HTTP protocol wants to."""
+        if self._reading:
+            self.transport.resumeProducing()
 
 
 class HttpFactory(WrappingFactory):
     """The HTTP server of one port, whose connections can be held and ended.
 
+    Idle connections stay open.
+
     :param service: what it serves.
     :param state: the cluster.
-    :param reactor: keeps its time-outs.
+    :param reactor: keeps its time.
     """
 
     noisy = False
-    protocol = _HeldProtocol
+    protocol = _Connection
 
     def __init__(self, service: HttpService, state: ClusterState, reactor: Any) -> None:
-        resource = _ServiceResource(service, state, reactor)
-        super().__init__(_QuietSite(resource, requestFactory=_LimitedRequest, reactor=reactor))
-        self.held = False
+        self._exchanges = _Exchanges(reactor)
+        resource = _ServiceResource(service, state, self._exchanges)
+        site = _QuietSite(resource, requestFactory=_LimitedRequest, timeout=None, reactor=reactor)
+        super().__init__(site)
         self._waiting: list[Deferred[None]] = []
 
+    @property
+    def held(self) -> bool:
+        """Whether nothing is answered for now."""
+        return self._exchanges.held
+
     def hold(self) -> None:
-        """Read and write nothing until `release`."""
-        self.held = True
+        """Read nothing, and send no answer on, until `release`."""
+        self._exchanges.held = True
+        for connection in self.protocols:
+            connection.hold()
 
     def release(self) -> None:
         """Go on where `hold` stopped."""
-        self.held = False
-        for protocol in list(self.protocols):
-            protocol.release()
+        self._exchanges.held = False
+        for exchange in list(self._exchanges.open):
+            exchange.release()
+        for connection in list(self.protocols):
+            connection.release()
 
-    def unregisterProtocol(self, p: ProtocolWrapper) -> None:
+    def lost(self) -> None:
         """A connection has ended."""
-        super().unregisterProtocol(p)
         if not self.protocols:
             waiting, self._waiting = self._waiting, []
             for deferred in waiting:
@@ -287,6 +341,6 @@ class HttpFactory(WrappingFactory):
             return succeed(None)
         done: Deferred[None] = Deferred()
         self._waiting.append(done)
-        for protocol in list(self.protocols):
-            protocol.transport.abortConnection()
+        for connection in list(self.protocols):
+            connection.transport.abortConnection()
         return done

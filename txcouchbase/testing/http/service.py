@@ -5,7 +5,6 @@ In this order: the login, the record, faults, scripts, the service's own handler
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -123,7 +122,9 @@ class HttpService:
         except HttpRefused as refused:
             return Delivery(refused.answer())
         except Exception as error:
-            self.log.failure("{service}: {operation} failed", service=self.name, operation=call)
+            self.log.failure(
+                "{service}: {operation} failed", service=self.name, operation=call.operation
+            )
             text = f"{type(error).__name__} in the embedded node: {error}"
             return Delivery(json_answer(self._failure(text), 500))
 
@@ -177,9 +178,9 @@ def _recorded(call: Call, now: float) -> RecordedRequest:
         if kind == "application/x-www-form-urlencoded":
             options |= fields_of(call.body)
         elif call.body:
-            parsed = json.loads(call.body)
+            parsed = call.json()
             options |= parsed if isinstance(parsed, dict) else {}
-    except (HttpRefused, ValueError, RecursionError):
+    except HttpRefused:
         # The whole body is recorded anyway.
         pass
     return RecordedRequest(

@@ -156,8 +156,17 @@ class Bucket:
         self.documents.update(stored.documents)
         self.tombstones.clear()
         self.tombstones.update(stored.tombstones)
+        self.design_documents = stored.design_documents
         self.manifest.restore(stored.manifest)
         self.configure(stored.settings)
+
+    def revive(self, dropped: Manifest) -> None:
+        """Come back after having been dropped, with a new history of mutations.
+
+        :param dropped: the numbers that may have been used since then.
+        """
+        self.manifest.outgrow(dropped)
+        self._renew()
 
     def drop(self) -> None:
         """Forget everything."""
@@ -353,10 +362,6 @@ class Bucket:
     def token(self, vbucket: int) -> tuple[int, int]:
         """The mutation token of a vBucket's last mutation: its UUID and sequence number."""
         return self.vbucket_uuids[vbucket], self.seqnos[vbucket]
-
-    def response_head(self, document: Document) -> bytes:
-        """The first twelve bytes of a GET response."""
-        return document.head or self._head(len(document.tail) - 12, document.datatype)
 
     def limited(self, key: bytes, expiry: int, now: float) -> int:
         """An expiry (seconds since the epoch, 0 for never) within what its collection allows."""

@@ -14,8 +14,6 @@ from txcouchbase.testing.kv.status import Malformed, Refused, Status
 
 __all__ = [
     "DATATYPE_JSON",
-    "DATATYPE_SNAPPY",
-    "DATATYPE_XATTR",
     "HEADER",
     "MAX_BODY",
     "Feature",
@@ -32,8 +30,6 @@ MAX_BODY = 30 * 1024 * 1024
 """Bytes of the longest body that is read at all; a longer one closes the connection."""
 
 DATATYPE_JSON = 0x01
-DATATYPE_SNAPPY = 0x02
-DATATYPE_XATTR = 0x04
 
 REQUEST = 0x80
 ALT_REQUEST = 0x08

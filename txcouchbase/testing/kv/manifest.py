@@ -222,6 +222,13 @@ class Manifest:
         self.live = stored.live
         self._changed()
 
+    def outgrow(self, other: Manifest) -> None:
+        """Use no uid and no number any more that another manifest may have used."""
+        self.uid = max(self.uid, other.uid)
+        self._next_scope = max(self._next_scope, other._next_scope)
+        self._next_collection = max(self._next_collection, other._next_collection)
+        self._changed()
+
     def as_dict(self) -> dict[str, object]:
         """The manifest as a server's JSON has it: numbers are hexadecimal strings."""
         return {

@@ -6,7 +6,7 @@ from struct import Struct
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IPushProducer, ITransport
+from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -46,6 +46,8 @@ class KeyValueProtocol(Protocol):
         self._have = 0
         self._need = 0
         self._late: dict[Any, Outcome] = {}
+        self._stalled: list[Outcome] = []
+        self._reading = True
 
     def connectionMade(self) -> None:
         """Take note of a new connection."""
@@ -54,7 +56,7 @@ class KeyValueProtocol(Protocol):
             self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
         if self._factory.held:
-            self.transport.pauseProducing()
+            self.hold()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Forget the connection."""
@@ -62,10 +64,14 @@ class KeyValueProtocol(Protocol):
         for call in self._late:
             call.cancel()
         self._late.clear()
+        self._stalled.clear()
         self._factory.lost(self)
 
     def dataReceived(self, data: bytes) -> None:
         """Answer every request that is complete; keep the rest."""
+        if self.session.closing:
+            # TLS goes on reading until the peer has closed too.
+            return
         if self._partial:
             self._partial.append(data)
             self._have += len(data)
@@ -83,7 +89,9 @@ class KeyValueProtocol(Protocol):
             return
         if output:
             self.transport.write(b"".join(output))
-        if at < len(data):
+        if self.session.closing:
+            self._hang_up()
+        elif at < len(data):
             self._keep(data[at:])
 
     def _answer(self, data: bytes, output: list[bytes]) -> int:
@@ -117,7 +125,6 @@ class KeyValueProtocol(Protocol):
                 output.append(session.answer(request))
             at = stop
             if session.closing:
-                self._hang_up()
                 return size
             find = session.find
         return at
@@ -136,14 +143,18 @@ class KeyValueProtocol(Protocol):
         def send() -> None:
             del self._late[call]
             if self._factory.held:
-                self._send_later(outcome)
-                return
-            self.transport.write(outcome.response)
-            if outcome.close:
-                self._hang_up()
+                self._stalled.append(outcome)
+            else:
+                self._send(outcome)
 
         call = self._factory.reactor.callLater(outcome.delay, send)
         self._late[call] = outcome
+
+    def _send(self, outcome: Outcome) -> None:
+        self.transport.write(outcome.response)
+        if outcome.close:
+            self.session.closing = True
+            self._hang_up()
 
     def _keep(self, rest: bytes) -> None:
         self._partial = [rest]
@@ -163,14 +174,28 @@ class KeyValueProtocol(Protocol):
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
+    def hold(self) -> None:
+        """Read nothing, and send nothing that is delayed."""
+        self.transport.pauseProducing()
+
+    def release(self) -> None:
+        """Go on where `hold` stopped."""
+        stalled, self._stalled = self._stalled, []
+        for outcome in stalled:
+            self._send(outcome)
+        if self._reading:
+            self.transport.resumeProducing()
+
     # IPushProducer: the transport says whether the client reads its answers.
 
     def pauseProducing(self) -> None:
         """Read no more requests; too many answers wait to be sent."""
+        self._reading = False
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         """Read requests again."""
+        self._reading = True
         if not self._factory.held:
             self.transport.resumeProducing()
 
@@ -207,13 +232,13 @@ class KeyValueFactory(Factory):
         """Read nothing, and send nothing that is delayed, until `release`."""
         self.held = True
         for protocol in self.connections:
-            protocol.transport.pauseProducing()
+            protocol.hold()
 
     def release(self) -> None:
         """Go on where `hold` stopped."""
         self.held = False
-        for protocol in self.connections:
-            protocol.transport.resumeProducing()
+        for protocol in list(self.connections):
+            protocol.release()
 
     def lost(self, protocol: KeyValueProtocol) -> None:
         """A connection has ended."""
@@ -234,6 +259,3 @@ class KeyValueFactory(Factory):
             transport = protocol.transport
             transport.abortConnection()
         return done
-
-
-_ = ITransport

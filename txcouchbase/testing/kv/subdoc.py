@@ -294,7 +294,7 @@ class Mutation:
             self._flags & CREATE_AS_DELETED
             or (document is not None and document.deleted and not self._flags & REVIVE)
         )
-        if document is None and not deleted and not self._removed:
+        if document is None and not deleted and not parts.raw:
             parts.body({})
         raw = b"" if self._removed else parts.written()
         if document is not None and not deleted:

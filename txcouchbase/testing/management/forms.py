@@ -16,7 +16,6 @@ _FLAGS = {"true": True, "false": False, "1": True, "0": False}
 _NAMED = {
     "admin": "cluster.admin!write",
     "buckets": "cluster.buckets!create",
-    "cluster": "cluster.settings!read",
     "collections": "cluster.bucket[{}].collections!write",
     "flush": "cluster.bucket[{}]!flush",
     "manage": "cluster.bucket[{}].settings!write",

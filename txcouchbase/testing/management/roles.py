@@ -20,7 +20,6 @@ ANY = "*"
 
 PERMISSIONS: dict[str, str] = {
     "admin": "everything",
-    "cluster": "see settings of the cluster, and of every bucket",
     "security": "see users, groups and roles",
     "users": "change users and groups",
     "buckets": "create and drop buckets",
@@ -93,36 +92,42 @@ _FULL = "bucket read write flush settings"
 
 _TABLE: tuple[tuple[str, str, int, str, str], ...] = (
     ("admin", "Full Admin", 0, "All features, security and data included.", " ".join(PERMISSIONS)),
-    ("ro_admin", "Read-Only Admin", 0, "Sees the cluster, not the data.", "cluster security"),
+    ("ro_admin", "Read-Only Admin", 0, "Sees the cluster, not the data.", "settings security"),
     (
         "security_admin_local",
         "Local User Security Admin",
         0,
         "Manages local users and groups, not the data.",
-        "cluster security users",
+        "settings security users",
     ),
     (
         "security_admin_external",
         "External User Security Admin",
         0,
         "Manages external users and groups, not the data.",
-        "cluster security users",
+        "settings security users",
     ),
     (
         "cluster_admin",
         "Cluster Admin",
         0,
         "All features but security and data.",
-        "cluster buckets settings manage collections flush",
+        "settings buckets manage collections flush",
     ),
     (
         "eventing_admin",
         "Eventing Full Admin",
         0,
         "Manages eventing functions.",
-        "cluster eventing settings bucket read write",
+        "settings eventing bucket read write",
     ),
-    ("backup_admin", "Backup Full Admin", 0, "Backs up and restores.", "cluster bucket read write"),
+    (
+        "backup_admin",
+        "Backup Full Admin",
+        0,
+        "Backs up and restores.",
+        "settings bucket read write",
+    ),
     (
         "bucket_admin",
         "Bucket Admin",
@@ -143,7 +148,7 @@ _TABLE: tuple[tuple[str, str, int, str, str], ...] = (
         "Views Admin",
         1,
         "Manages the views of a bucket.",
-        "cluster bucket read query views views_manage settings",
+        "settings bucket read query views views_manage",
     ),
     ("views_reader", "Views Reader", 1, "Queries the views of a bucket.", "bucket read views"),
     (
@@ -151,7 +156,7 @@ _TABLE: tuple[tuple[str, str, int, str, str], ...] = (
         "XDCR Admin",
         0,
         "Manages replications to other clusters.",
-        "cluster bucket read settings",
+        "settings bucket read",
     ),
     ("data_reader", "Data Reader", 3, "Reads documents.", "bucket read settings"),
     ("data_writer", "Data Writer", 3, "Writes documents.", "bucket write settings"),

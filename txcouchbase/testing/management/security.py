@@ -8,7 +8,7 @@ place that keeps passwords.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -108,8 +108,12 @@ def _grants(state: ClusterState, form: Form, required: bool = False) -> tuple[Gr
     return tuple(sorted({grant for grant in found.values() if grant is not None}))
 
 
-def _require_powerful(call: Call, *grants: Grant) -> None:
-    if any(grant.role in _POWERFUL for grant in grants):
+def _require_powerful(
+    state: ClusterState, call: Call, grants: Iterable[Grant], groups: Iterable[str] = ()
+) -> None:
+    """Refuse what only a full administrator may give or take, by roles or by groups."""
+    held = [*grants, *(grant for name in groups for grant in state.security.groups[name].grants)]
+    if any(grant.role in _POWERFUL for grant in held):
         require(call, "admin")
 
 
@@ -195,7 +199,9 @@ def _put_user(state: ClusterState, call: Call) -> Answer:
         form.errors["groups"] = f"Groups do not exist: {','.join(unknown)}"
     form.close()
     present = security.users.get((domain, name))
-    _require_powerful(call, *grants, *(present.grants if present else ()))
+    _require_powerful(state, call, grants, groups)
+    if present is not None:
+        _require_powerful(state, call, present.grants, present.groups)
     if present is None and len(security.users) >= MAX_USERS:
         raise invalid(_=f"the embedded node takes no more than {MAX_USERS} users")
     if domain == "local" and present is None and password is None:
@@ -219,7 +225,7 @@ def _drop_user(state: ClusterState, call: Call) -> Answer:
     user = state.security.users.get((_domain(call), call.names["user"]))
     if user is None:
         raise HttpRefused(404, "User was not found.")
-    _require_powerful(call, *user.grants)
+    _require_powerful(state, call, user.grants, user.groups)
     del state.security.users[user.domain, user.name]
     return json_answer("")
 
@@ -285,7 +291,7 @@ def _put_group(state: ClusterState, call: Call) -> Answer:
     grants = _grants(state, form, required=True)
     form.close()
     present = groups.get(name)
-    _require_powerful(call, *grants, *(present.grants if present else ()))
+    _require_powerful(state, call, (*grants, *(present.grants if present else ())))
     if present is None and len(groups) >= MAX_USERS:
         raise invalid(_=f"the embedded node takes no more than {MAX_USERS} groups")
     groups[name] = Group(name, description, reference, grants)
@@ -297,7 +303,7 @@ def _drop_group(state: ClusterState, call: Call) -> Answer:
     group = state.security.groups.get(call.names["group"])
     if group is None:
         raise HttpRefused(404, "Group was not found.")
-    _require_powerful(call, *group.grants)
+    _require_powerful(state, call, group.grants)
     state.security.drop_group(group.name)
     return json_answer("")
 

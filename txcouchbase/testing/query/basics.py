@@ -7,7 +7,9 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from txcouchbase.testing.query.documents import META_FIELDS, metadata
+from txcouchbase.testing.query.errors import QueryError
 from txcouchbase.testing.query.execution import Evaluator, Row
+from txcouchbase.testing.query.formatted import formatted
 from txcouchbase.testing.query.functions.signature import whole
 from txcouchbase.testing.query.syntax import (
     Binary,
@@ -17,6 +19,7 @@ from txcouchbase.testing.query.syntax import (
     Element,
     Expression,
     Field,
+    FlattenKeys,
     MakeArray,
     MakeObject,
     Meta,
@@ -45,6 +48,10 @@ if TYPE_CHECKING:
     from txcouchbase.testing.query.compiler import Compiler
 
 __all__ = ["COMPILERS", "element_of", "field_of"]
+
+
+def _flatten_keys(compiler: Compiler, node: FlattenKeys) -> Evaluator:
+    raise QueryError(3283, f"{formatted(node)} is not allowed in this context.")
 
 
 def _constant(compiler: Compiler, node: Constant) -> Evaluator:
@@ -78,6 +85,14 @@ def field_of(base: Any, name: Any) -> Any:
     return None if base is None else MISSING
 
 
+def folded_field_of(base: Any, name: Any) -> Any:
+    """As `field_of`; the first field but for its case, where there is none of the very name."""
+    if type(base) is not dict or type(name) is not str or name in base:
+        return field_of(base, name)
+    lower = name.lower()
+    return next((value for key, value in base.items() if key.lower() == lower), MISSING)
+
+
 def element_of(base: Any, index: Any) -> Any:
     """The element of a value; negative numbers count from the end."""
     if base is MISSING or index is MISSING:
@@ -92,6 +107,9 @@ def element_of(base: Any, index: Any) -> Any:
 
 def _field(compiler: Compiler, node: Field) -> Evaluator:
     name = node.name
+    if node.folded:
+        folded = compiler.resolved(node.base)
+        return lambda row: folded_field_of(folded(row), name)
     if isinstance(node.base, Meta) and node.base.slot is not None and name in META_FIELDS:
         read, slot = META_FIELDS[name], node.base.slot
         return lambda row: MISSING if row[slot] is MISSING else read(row[slot])
@@ -111,12 +129,13 @@ def _field(compiler: Compiler, node: Field) -> Evaluator:
 
 def _dynamic_field(compiler: Compiler, node: DynamicField) -> Evaluator:
     base, name = compiler.resolved(node.base), compiler.resolved(node.name)
+    find = folded_field_of if node.folded else field_of
 
     def evaluate(row: Row) -> Any:
         value, field = base(row), name(row)
         if value is MISSING or field is MISSING:
             return MISSING
-        return field_of(value, field) if type(field) is str else None
+        return find(value, field) if type(field) is str else None
 
     return evaluate
 
@@ -241,6 +260,7 @@ COMPILERS: dict[type, Callable[[Any, Any], Evaluator]] = {
     DynamicField: _dynamic_field,
     Element: _element,
     Slice: _slice,
+    FlattenKeys: _flatten_keys,
     MakeArray: _array,
     MakeObject: _object,
     Binary: _binary,

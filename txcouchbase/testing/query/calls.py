@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from txcouchbase.testing.query.aggregates import AGGREGATES
 from txcouchbase.testing.query.errors import QueryError, not_done
 from txcouchbase.testing.query.execution import Evaluator, Row
-from txcouchbase.testing.query.functions import FUNCTIONS, FunctionFailed
+from txcouchbase.testing.query.functions import ABSENT, FUNCTIONS, FunctionFailed
 from txcouchbase.testing.query.syntax import Call
 
 if TYPE_CHECKING:
@@ -25,8 +26,12 @@ def _call(compiler: Compiler, node: Call) -> Evaluator:
     found = FUNCTIONS.get(node.name)
     name = node.name.upper()
     if found is None:
+        if node.name in AGGREGATES:
+            raise QueryError(3100, f"The aggregate function {name} is not allowed here.")
         if node.name in _WINDOW:
             raise not_done(f"the window function {name}")
+        if node.name in ABSENT:
+            raise QueryError(1020, f"The embedded node does not have the function {name}")
         raise QueryError(3000, f"syntax error - Invalid function {name}")
     if node.star or node.distinct or node.condition is not None:
         raise QueryError(3000, f"syntax error - {name} is no aggregate function")

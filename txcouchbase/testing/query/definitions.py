@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from txcouchbase.testing.query.aggregates import AGGREGATES
 from txcouchbase.testing.query.errors import QueryError
 from txcouchbase.testing.query.execution import Execution
 from txcouchbase.testing.query.formatted import formatted
+from txcouchbase.testing.query.functions import FUNCTIONS
 from txcouchbase.testing.query.indexes import PRIMARY, QueryIndex
 from txcouchbase.testing.query.keyspaces import (
     Keyspace,
@@ -24,6 +26,7 @@ from txcouchbase.testing.query.scope import Scope
 from txcouchbase.testing.query.syntax import (
     BuildIndex,
     Call,
+    Comprehension,
     CreateCollection,
     CreateIndex,
     CreateScope,
@@ -31,9 +34,12 @@ from txcouchbase.testing.query.syntax import (
     DropIndex,
     DropScope,
     Expression,
+    FlattenKeys,
+    IndexKey,
     KeyspacePath,
     Name,
     Node,
+    Parameter,
     Statement,
     Subquery,
     children,
@@ -56,6 +62,9 @@ _INDEX_OPTIONS: dict[str, type] = {
 }
 """Options of WITH; those that say where an index lives and how large it is have no effect."""
 
+INDEX_NODES = 1
+"""Nodes that could hold a copy of an index."""
+
 
 def _options(planner: Planner, node: Expression | None, allowed: dict[str, type]) -> dict[str, Any]:
     if node is None:
@@ -66,7 +75,7 @@ def _options(planner: Planner, node: Expression | None, allowed: dict[str, type]
     for name, content in value.items():
         wanted = allowed.get(name)
         if wanted is None or type(content) is not wanted:
-            raise QueryError(5000, f"GSI CreateIndex() - cause: invalid option {name} in WITH")
+            raise _refused_index(f"invalid option {name} in WITH")
     return value
 
 
@@ -83,7 +92,21 @@ def _create_index(planner: Planner, statement: CreateIndex) -> None:
     keyspace = _index_keyspace(execution, statement.keyspace)
     options = _options(planner, statement.options, _INDEX_OPTIONS)
     for key in statement.keys:
-        _check_key(key.expression)
+        _check_key(key)
+    for expression in (*statement.partition, statement.where):
+        if expression is not None:
+            _check_indexable(expression)
+    if sum([key.array is not None for key in statement.keys]) > 1:
+        raise _refused_index(
+            "Multiple expressions with ALL are found. Only one array expression is supported per "
+            "index."
+        )
+    replicas = options.get("num_replica", 0)
+    if replicas >= INDEX_NODES:
+        raise _refused_index(
+            "Fails to create index. There are not enough indexer nodes to create index with "
+            f"replica count of {replicas}."
+        )
     name = statement.name or PRIMARY
     partition = None
     if statement.partition:
@@ -97,7 +120,7 @@ def _create_index(planner: Planner, statement: CreateIndex) -> None:
         statement.where,
         partition,
         online=not options.get("defer_build", False),
-        replicas=options.get("num_replica", 0),
+        replicas=replicas,
         created=execution.now,
     )
     try:
@@ -107,17 +130,51 @@ def _create_index(planner: Planner, statement: CreateIndex) -> None:
             raise QueryError(4300, f"The index {name} already exists.") from None
 
 
-def _check_key(expression: Expression) -> None:
+def _check_key(key: IndexKey) -> None:
+    expression = key.expression
+    value = expression
+    while isinstance(value, Comprehension):
+        value = value.value
+    if not isinstance(value, FlattenKeys) or key.array is None or value is expression:
+        _check_indexable(expression)
+        return
+    if key.descending or key.include_missing:
+        raise QueryError(
+            3282, f"Attributes are not allowed on {formatted(expression)} of flatten_keys."
+        )
+    _check_indexable(expression, value)
+
+
+def _check_indexable(expression: Expression, flattened: FlattenKeys | None = None) -> None:
+    """See that the value of an expression follows from a document alone.
+
+    :param flattened: the only FLATTEN_KEYS that may stand in it.
+    """
     waiting: list[Node] = [expression]
     named = False
     while waiting:
         node = waiting.pop()
         named = named or isinstance(node, Name) or (isinstance(node, Call) and node.name == "meta")
-        if isinstance(node, Subquery):
-            raise QueryError(3280, f"Index key {formatted(expression)} is not indexable.")
+        if isinstance(node, FlattenKeys) and node is not flattened:
+            raise QueryError(3283, f"{formatted(node)} is not allowed in this context.")
+        if isinstance(node, (Subquery, Parameter)) or (isinstance(node, Call) and _varies(node)):
+            raise _not_indexable(expression)
         waiting.extend(children(node))
     if not named:
-        raise QueryError(3280, f"Index key {formatted(expression)} is not indexable.")
+        raise _not_indexable(expression)
+
+
+def _varies(call: Call) -> bool:
+    found = FUNCTIONS.get(call.name)
+    return call.name in AGGREGATES or (found is not None and (found.clock or found.volatile))
+
+
+def _not_indexable(expression: Expression) -> QueryError:
+    return QueryError(3280, f"{formatted(expression)} is not indexable.")
+
+
+def _refused_index(cause: str) -> QueryError:
+    return QueryError(5000, f"GSI CreateIndex() - cause: {cause}")
 
 
 def _index_not_found(name: str | None) -> QueryError:

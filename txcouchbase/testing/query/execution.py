@@ -189,12 +189,7 @@ class Execution:
                 return self.positional[key - 1]
             if str(key) in self.named:
                 return self.named[str(key)]
-            raise QueryError(
-                5010,
-                f"Error evaluating projection - cause: No value for positional parameter ${key}.",
-            )
+            raise QueryError(5010, f"No value for positional parameter ${key}.")
         if key in self.named:
             return self.named[key]
-        raise QueryError(
-            5010, f"Error evaluating projection - cause: No value for named parameter ${key}."
-        )
+        raise QueryError(5010, f"No value for named parameter ${key}.")

@@ -22,6 +22,7 @@ from txcouchbase.testing.query.syntax import (
     Exists,
     Expression,
     Field,
+    FlattenKeys,
     In,
     IndexKey,
     Is,
@@ -74,7 +75,7 @@ def _joined(parts: tuple[Expression, ...], separator: str) -> str:
 
 
 def _field(node: Field) -> str:
-    return f"({formatted(node.base)}.{quoted(node.name)})"
+    return f"({formatted(node.base)}.{quoted(node.name)}{'i' * node.folded})"
 
 
 def _slice(node: Slice) -> str:
@@ -149,7 +150,9 @@ _FORMATS: dict[type, Callable[[Any], str]] = {
     Meta: lambda node: "meta()",
     KeyspacePath: lambda node: ".".join([quoted(part) for part in node.parts]),
     Field: _field,
-    DynamicField: lambda node: f"({formatted(node.base)}.[{formatted(node.name)}])",
+    DynamicField: lambda node: (
+        f"({formatted(node.base)}.[{formatted(node.name)}]{'i' * node.folded})"
+    ),
     Element: lambda node: f"({formatted(node.base)}[{formatted(node.index)}])",
     Slice: _slice,
     Negate: lambda node: f"(-{formatted(node.operand)})",
@@ -170,6 +173,7 @@ _FORMATS: dict[type, Callable[[Any], str]] = {
     MakeArray: lambda node: f"[{_joined(node.items, ', ')}]",
     MakeObject: _object,
     Call: _call,
+    FlattenKeys: lambda node: f"flatten_keys({', '.join(map(formatted_key, node.keys))})",
     Quantified: _quantified,
     Comprehension: _comprehension,
     Subquery: lambda node: "(select ...)",

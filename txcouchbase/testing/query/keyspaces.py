@@ -110,7 +110,7 @@ class Keyspace:
 def path_of(expression: Expression) -> KeyspacePath | None:
     """The path that an expression of names and dots could be."""
     parts: list[str] = []
-    while isinstance(expression, Field):
+    while isinstance(expression, Field) and not expression.folded:
         parts.append(expression.name)
         expression = expression.base
     if not isinstance(expression, Name):

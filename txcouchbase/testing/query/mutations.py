@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
+from txcouchbase.testing.query.catalog import CATALOG
 from txcouchbase.testing.query.changes import Writer
 from txcouchbase.testing.query.documents import DocumentMeta
 from txcouchbase.testing.query.errors import QueryError, no_index, not_done
@@ -20,11 +22,17 @@ from txcouchbase.testing.query.projection import projected
 from txcouchbase.testing.query.queries import Planner, number_of
 from txcouchbase.testing.query.sargable import usable
 from txcouchbase.testing.query.scope import Scope
-from txcouchbase.testing.query.sources import keys_source, scan_operator, scan_source
+from txcouchbase.testing.query.sources import (
+    keys_source,
+    rows_source,
+    scan_operator,
+    scan_source,
+)
 from txcouchbase.testing.query.syntax import (
     Delete,
     Expression,
     Insert,
+    KeyspacePath,
     Projection,
     Target,
     Update,
@@ -33,6 +41,8 @@ from txcouchbase.testing.query.updates import Updates
 from txcouchbase.testing.query.values import MISSING, is_number
 
 __all__ = ["delete", "insert", "update"]
+
+_PREPAREDS = KeyspacePath("system", ("prepareds",))
 
 Change = Callable[[Row], Row]
 """Changes the document of a row, and gives the row that RETURNING sees."""
@@ -206,6 +216,10 @@ def _rows(
     rows: Batches = source.rows(())
     if condition is not None:
         rows = filtered(rows, compiler.predicate(condition))
+    return _page(planner, statement, rows)
+
+
+def _page(planner: Planner, statement: Update | Delete, rows: Batches) -> Batches:
     offset = statement.offset if isinstance(statement, Delete) else None
     if statement.limit is None and offset is None:
         return rows
@@ -251,6 +265,8 @@ def update(planner: Planner, statement: Update) -> Batches:
 
 def delete(planner: Planner, statement: Delete) -> Batches:
     """Carry DELETE out."""
+    if statement.target.path == _PREPAREDS:
+        return _forget_prepared(planner, statement)
     execution = planner.execution
     keyspace, alias = _target(planner, statement.target, "delete")
     writer = Writer(execution, keyspace, "DELETE")
@@ -263,3 +279,23 @@ def delete(planner: Planner, statement: Delete) -> Batches:
         return row
 
     return _changed(execution, rows, change, returning)
+
+
+def _forget_prepared(planner: Planner, statement: Delete) -> Batches:
+    execution = planner.execution
+    if statement.target.keys is not None:
+        raise not_done("USE KEYS of system:prepareds")
+    scope = Scope()
+    scope.add_source(statement.target.alias or "prepareds", True)
+    rows: Batches = rows_source(partial(CATALOG["prepareds"], execution), execution).rows(())
+    if statement.where is not None:
+        condition = scope.resolve(statement.where)
+        rows = filtered(rows, planner.compiler(scope).predicate(condition))
+    returning = _returning(planner, scope, statement.returning)
+
+    def change(row: Row) -> Row:
+        execution.state.statements.forget(row[1].id)
+        execution.mutations += 1
+        return row
+
+    return _changed(execution, _page(planner, statement, rows), change, returning)

@@ -226,8 +226,13 @@ def sorted_rows(
         yield []
     run.sort(key=first, reverse=key.reverse)
     runs.append(run)
-    ordered: Iterator[Any] = iter(run)
-    if len(runs) > 1:
-        ordered = heapq.merge(*runs, key=first, reverse=key.reverse)
+    ordered = heapq.merge(*map(_released, runs), key=first, reverse=key.reverse)
     for chunk in chunked(ordered, execution.pace):
         yield [row for _, row in chunk]
+
+
+def _released(items: list[T]) -> Iterator[T]:
+    """Items that are let go one by one: many at once are a long step."""
+    items.reverse()
+    while items:
+        yield items.pop()

@@ -77,6 +77,12 @@ class Statements:
         self._prepared.move_to_end((context, name))
         return prepared
 
+    def forget(self, name: str | None = None) -> None:
+        """Forget what is prepared under a name, or, without one, everything."""
+        for key in list(self._prepared):
+            if name in (None, key[1]):
+                del self._prepared[key]
+
     def all(self) -> list[Prepared]:
         """All that are prepared."""
         return list(self._prepared.values())

@@ -16,6 +16,7 @@ from txcouchbase.testing.query.execution import (
     Prefetched,
     Row,
 )
+from txcouchbase.testing.query.formatted import formatted
 from txcouchbase.testing.query.functions.signature import whole
 from txcouchbase.testing.query.grouping import Grouping, Groups, aggregate_calls
 from txcouchbase.testing.query.pipeline import (
@@ -30,7 +31,15 @@ from txcouchbase.testing.query.pipeline import (
 )
 from txcouchbase.testing.query.projection import aliases, projected, signature
 from txcouchbase.testing.query.scope import Scope
-from txcouchbase.testing.query.syntax import Group, Query, SetOperation, SortTerm, Subselect
+from txcouchbase.testing.query.syntax import (
+    Expression,
+    Group,
+    Query,
+    SetOperation,
+    SortTerm,
+    Subselect,
+    constant,
+)
 from txcouchbase.testing.query.terms import Terms
 from txcouchbase.testing.query.values import MISSING, group_key, is_number
 
@@ -183,6 +192,7 @@ class Planner:
         group = select.group or Group((), None, (), None)
         if group.alias is not None:
             raise not_done("GROUP AS")
+        _check_no_aggregates("GROUP BY", [expression for expression, _ in group.keys])
         keys = []
         for expression, alias in group.keys:
             keys.append(scope.resolve(expression))
@@ -229,6 +239,8 @@ class Planner:
             terms.add_join(join)
         rows: Callable[[Row], Batches] = terms.rows
         letting = []
+        _check_no_aggregates("LET", [expression for _, expression in select.let])
+        _check_no_aggregates("WHERE", [select.where])
         for name, expression in select.let:
             letting.append(compiler.expression(expression))
             scope.add_variable(name)
@@ -264,6 +276,11 @@ class Planner:
             return found
 
         return evaluate
+
+
+def _check_no_aggregates(clause: str, expressions: list[Expression | None]) -> None:
+    if aggregate_calls(expressions):
+        raise QueryError(4000, f"Aggregates not allowed in {clause}.")
 
 
 def _after(
@@ -304,5 +321,5 @@ def number_of(clause: str, value: Any) -> int:
     """
     number = whole(value) if is_number(value) else None
     if number is None:
-        raise QueryError(5030, f"Invalid {clause} value {value!r}.")
+        raise QueryError(5030, f"Invalid {clause} value {formatted(constant(value))}.")
     return max(number, 0)

@@ -32,7 +32,7 @@ from txcouchbase.testing.query.statements import Run, run, run_prepared
 if TYPE_CHECKING:
     from txcouchbase.testing.cluster import ClusterState
 
-__all__ = ["ROUTES", "render", "statement_of"]
+__all__ = ["ROUTES", "answer_to", "render", "statement_of"]
 
 LOOK_AHEAD = 0.003
 """Seconds for which an answer waits for its first row, so that its status can tell of an error."""
@@ -249,7 +249,8 @@ class _Answering:
         return found
 
 
-def _query(state: ClusterState, call: Call) -> Answer:
+def answer_to(state: ClusterState, call: Call) -> Answer:
+    """The answer to a request with a statement; whatever goes wrong is in it."""
     return _Answering(state, call).answer()
 
 
@@ -258,8 +259,8 @@ def _ping(state: ClusterState, call: Call) -> Answer:
 
 
 ROUTES: Sequence[Route] = (
-    Route("POST", "/query/service", _query),
-    Route("GET", "/query/service", _query),
+    Route("POST", "/query/service", answer_to),
+    Route("GET", "/query/service", answer_to),
     Route("GET", "/admin/ping", _ping, login=False),
 )
 """What the query port answers."""

@@ -183,8 +183,11 @@ def joined(
             yield []
             continue
         matched = False
+        # ON KEYS without any key makes no array.
+        array = holds is not None
         nested: list[Any] = []
         for batch in source.rows(row):
+            array = True
             found = [(*row, *other) for other in batch]
             if holds is not None:
                 found = [candidate for candidate in found if holds(candidate)]
@@ -194,6 +197,7 @@ def joined(
             matched = matched or bool(found)
             yield found
         if nest and (nested or outer):
-            yield [(*row, nested if nested else MISSING, MISSING)[: len(row) + source.width]]
+            value = nested if array else MISSING
+            yield [(*row, value, MISSING)[: len(row) + source.width]]
         elif outer and not matched and not nest:
             yield [(*row, *absent)]

@@ -7,13 +7,14 @@ Source: the SQL++ language reference, "UPDATE".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from txcouchbase.testing.query.errors import QueryError, not_done
 from txcouchbase.testing.query.execution import Evaluator, Row
+from txcouchbase.testing.query.formatted import formatted
 from txcouchbase.testing.query.loops import Loop
 from txcouchbase.testing.query.syntax import (
     Comprehension,
@@ -71,40 +72,54 @@ class Updates:
 class _Term:
     def __init__(self, compiler: Compiler, term: UpdateTerm) -> None:
         value = term.value if term.value is not None else constant(MISSING)
+        condition = term.condition if term.condition is not None else constant(True)
         # The variables of FOR are resolved as those of ARRAY are.
-        loop = Comprehension(
-            "array", None, MakeArray((term.path, value)), term.bindings, term.condition
-        )
-        resolved = compiler.scope.resolve(loop)
-        assert isinstance(resolved, Comprehension) and isinstance(resolved.value, MakeArray)
-        path, content = resolved.value.items
-        self._value = compiler.resolved(content)
+        node: Expression = MakeArray((term.path, value, condition))
+        for bindings in reversed(term.loops):
+            node = Comprehension("array", None, node, bindings, None)
+        node = compiler.scope.resolve(node)
+        self._loops = []
+        while isinstance(node, Comprehension):
+            self._loops.append(Loop(compiler, node.bindings))
+            node = node.value
+        assert isinstance(node, MakeArray)
+        path, value, condition = node.items
+        self._value = compiler.resolved(value)
         self._set = _setter(compiler, path, compiler.scope.size)
-        self._loop = Loop(compiler, resolved.bindings) if term.bindings else None
-        self._holds = (
-            compiler.predicate(resolved.condition)
-            if resolved.condition is not None
-            else lambda row: True
-        )
+        self._holds = compiler.predicate(condition)
 
     def apply(self, changed: Changed, before: Row, after: Row) -> None:
-        if self._loop is None:
+        if not self._loops:
             self._set(changed, after, deepcopy(self._value(before)))
             return
-        try:
-            rows = self._loop.rows(after)
-        except LookupError:
-            return
-        for row in list(rows or ()):
+        for row in list(_looped(after, self._loops)):
             if self._holds(row):
                 self._set(changed, row, deepcopy(self._value(row)))
 
 
+def _looped(row: Row, loops: list[Loop]) -> Iterator[Row]:
+    """The rows of loops within each other; none where there is nothing to go through."""
+    if not loops:
+        yield row
+        return
+    try:
+        rows = loops[0].rows(row)
+    except LookupError:
+        return
+    for inner in rows or ():
+        yield from _looped(inner, loops[1:])
+
+
 def _setter(compiler: Compiler, path: Expression, size: int) -> Setter:
     """How a resolved path is set."""
-    if isinstance(path, Field) and isinstance(path.base, Meta):
-        if path.name != "expiration":
-            raise not_done(f"SET of META().{path.name}")
+    root = path
+    while isinstance(root, (Field, DynamicField, Element)):
+        if isinstance(root, (Field, DynamicField)) and root.folded:
+            raise not_done("SET and UNSET of a case-insensitive path")
+        root = root.base
+    if isinstance(root, Meta):
+        if path != Field(root, "expiration"):
+            raise not_done(f"SET and UNSET of {formatted(path)}")
         return _set_expiry
     if isinstance(path, Variable):
         if path.slot >= size:

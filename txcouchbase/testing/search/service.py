@@ -92,19 +92,34 @@ def _refused(call: Call, message: str, code: int = 400) -> HttpRefused:
 
 
 def _guarded(permission: str, handler: Handler) -> Handler:
-    """A handler for those who may, whose `SearchRefused` have the form of the service."""
+    """A handler for those who may, whose `SearchRefused` have the form of the service.
+
+    What counts is the bucket that an index has as its source, and the one that the path names.
+    """
 
     def guarded(state: ClusterState, call: Call) -> Answer:
         bucket = call.names.get("bucket")
-        if call.account is None or not call.account.may(permission, bucket):
-            reason = f"rest_auth: no permission to perform this action for the source: {permission}"
-            raise _refused(call, reason, 403)
+        _require(call, permission, bucket)
+        prefix = prefix_of(bucket, call.names.get("scope"))
+        index = state.search_indexes.all().get(prefix + call.names.get("index", ""))
+        if index is not None:
+            _require(call, permission, index.get("sourceName"))
         try:
             return handler(state, call)
         except SearchRefused as refused:
             raise _refused(call, refused.message, refused.code) from None
 
     return guarded
+
+
+def _may(call: Call, permission: str, bucket: str | None) -> bool:
+    return call.account is not None and call.account.may(permission, bucket)
+
+
+def _require(call: Call, permission: str, bucket: str | None) -> None:
+    if not _may(call, permission, bucket):
+        reason = f"rest_auth: no permission to perform this action for the source: {permission}"
+        raise _refused(call, reason, 403)
 
 
 def _prefix(state: ClusterState, call: Call) -> str:
@@ -130,7 +145,11 @@ def _shown(definition: dict[str, Any], prefix: str) -> dict[str, Any]:
 def _all(state: ClusterState, call: Call) -> Answer:
     prefix = _prefix(state, call)
     indexes = state.search_indexes
-    found = {name: _shown(each, prefix) for name, each in indexes.all(prefix).items()}
+    found = {
+        name: _shown(each, prefix)
+        for name, each in indexes.all(prefix).items()
+        if _may(call, "search", each.get("sourceName"))
+    }
     shown = {"uuid": indexes.uuid, "indexDefs": found, "implVersion": IMPLEMENTATION}
     return json_answer({"status": "ok", "indexDefs": shown if found else None})
 
@@ -149,6 +168,8 @@ def _put(state: ClusterState, call: Call) -> Answer:
         raise SearchRefused(
             f"rest_create_index: could not unmarshal json, indexName: {name}, err: no JSON"
         ) from None
+    if isinstance(body, dict) and body.get("type") != "fulltext-alias":
+        _require(call, "search_manage", str(body.get("sourceName") or name))
     sources = {each.name: Source(each.uuid, each.vbuckets) for each in state.buckets.values()}
     stored = state.search_indexes.put(name, prefix, body, sources)
     return json_answer({"status": "ok", "name": stored["name"], "uuid": stored["uuid"]})
@@ -215,7 +236,11 @@ def _statistics(state: ClusterState, call: Call) -> Answer:
 
 
 def _all_statistics(state: ClusterState, call: Call) -> Answer:
-    indexes = state.search_indexes.all()
+    indexes = {
+        name: each
+        for name, each in state.search_indexes.all().items()
+        if _may(call, "search", each.get("sourceName"))
+    }
     statistics: dict[str, Any] = {"num_indexes": len(indexes)}
     for name, definition in indexes.items():
         key = f"{definition.get('sourceName', '')}:{name}:doc_count"

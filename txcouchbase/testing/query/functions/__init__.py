@@ -1,7 +1,6 @@
 """The scalar functions of SQL++, one module per family.
 
-Aggregates, `META` and whatever needs more than the values of its arguments are not here. What is
-not in the table is a function that the node does not have.
+Aggregates, `META` and whatever needs more than the values of its arguments are not here.
 """
 
 from __future__ import annotations
@@ -18,14 +17,16 @@ from txcouchbase.testing.query.functions import (
     encoding,
     numbers,
     objects,
+    operators,
     patterns,
     strings,
     tokens,
 )
+from txcouchbase.testing.query.functions.absent import ABSENT
 from txcouchbase.testing.query.functions.signature import Function
 from txcouchbase.testing.query.limits import FunctionFailed
 
-__all__ = ["FUNCTIONS", "Function", "FunctionFailed"]
+__all__ = ["ABSENT", "FUNCTIONS", "Function", "FunctionFailed"]
 
 FUNCTIONS: Final[Mapping[str, Function]] = MappingProxyType(
     {
@@ -38,6 +39,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = MappingProxyType(
             encoding,
             numbers,
             objects,
+            operators,
             patterns,
             strings,
             tokens,

@@ -11,7 +11,15 @@ from lark import Token, Transformer
 
 from txcouchbase.testing.query.errors import not_done, syntax_error
 from txcouchbase.testing.query.grammar.operators import Infix, Kind, Prefix, combined
-from txcouchbase.testing.query.grammar.parts import Clause, Parts, all_of, names, value_of, words
+from txcouchbase.testing.query.grammar.parts import (
+    Clause,
+    Parts,
+    all_of,
+    names,
+    part,
+    value_of,
+    words,
+)
 from txcouchbase.testing.query.syntax import (
     Binding,
     Call,
@@ -22,6 +30,8 @@ from txcouchbase.testing.query.syntax import (
     Element,
     Expression,
     Field,
+    FlattenKeys,
+    IndexKey,
     MakeArray,
     MakeObject,
     Name,
@@ -76,17 +86,25 @@ class ExpressionBuilder(Transformer[Any, Any]):
     def grouped(self, parts: Parts) -> Expression:
         return parts[0]  # type: ignore[no-any-return]
 
+    def nested_array_key(self, parts: Parts) -> Expression:
+        raise not_done("ALL and DISTINCT within the array of an index key")
+
     def subquery(self, parts: Parts) -> Query:
         return parts[0]  # type: ignore[no-any-return]
 
     def subquery_expression(self, parts: Parts) -> Subquery:
         return Subquery(parts[0])
 
+    def folded_name(self, parts: Parts) -> Expression:
+        raise not_done(f"the case-insensitive identifier `{parts[0]}`i that is no field of a path")
+
     def field(self, parts: Parts) -> Field:
-        return Field(parts[0], str(parts[1]))
+        base, name = parts
+        return Field(base, str(name), name.type == "NAME_FOLDED")
 
     def dynamic_field(self, parts: Parts) -> DynamicField:
-        return DynamicField(parts[0], parts[1])
+        base, name, bracket = parts
+        return DynamicField(base, name, bracket.type == "RSQB_FOLDED")
 
     def element(self, parts: Parts) -> Element:
         return Element(parts[0], parts[1])
@@ -110,9 +128,12 @@ class ExpressionBuilder(Transformer[Any, Any]):
         return MakeObject(tuple(parts))
 
     def member(self, parts: Parts) -> tuple[Expression, Expression]:
-        if len(parts) == 2:
-            return parts[0], parts[1]
-        (value,) = parts
+        value, *rest = parts
+        alias = value_of(rest, "alias")
+        if alias is not None:
+            return constant(alias), value
+        if rest:
+            return value, rest[0]
         if not isinstance(value, (Name, Field)):
             raise syntax_error("a member of an object without a name")
         return constant(value.name), value
@@ -137,6 +158,23 @@ class ExpressionBuilder(Transformer[Any, Any]):
             star=star,
             condition=value_of(parts, "filter"),
         )
+
+    def flatten_keys(self, parts: Parts) -> FlattenKeys:
+        return FlattenKeys(tuple(parts))
+
+    def flatten_key(self, parts: Parts) -> IndexKey:
+        return self.index_key(parts)
+
+    def index_key(self, parts: Parts) -> IndexKey:
+        expression = part(parts, Expression)
+        assert expression is not None
+        array = {"ALL", "EACH", "DISTINCT"}.intersection(words(parts))
+        kind = "distinct" if "DISTINCT" in array else "all" if array else None
+        orders = [item.value for item in parts if isinstance(item, Clause)]
+        return IndexKey(expression, kind, "DESC" in orders, "MISSING" in orders)
+
+    def index_order(self, parts: Parts) -> Clause:
+        return Clause("index order", parts[0].type)
 
     def arguments(self, parts: Parts) -> Clause:
         return Clause("arguments", words(parts) or parts)

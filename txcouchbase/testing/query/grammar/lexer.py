@@ -23,10 +23,10 @@ _TOKEN = re.compile(
       (?P<space>\s+|--[^\n\r]*|/\*.*?\*/)
     | (?P<NUMBER>(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![A-Za-z_0-9]))
     | (?P<word>[A-Za-z_][A-Za-z0-9_]*)
-    | (?P<quoted>`(?:[^`]|``)*`)
+    | (?P<quoted>`(?:[^`]|``)*`i?)
     | (?P<string>'(?:[^'\\]|''|\\.)*'|"(?:[^"\\]|""|\\.)*")
     | (?P<parameter>\$[A-Za-z_0-9]+|@[A-Za-z_][A-Za-z_0-9]*|\?)
-    | (?P<symbol>\|\||<>|!=|<=|>=|==|[-+*%=<>.,:;()\[\]{}]|/(?!\*))
+    | (?P<symbol>\|\||<>|!=|<=|>=|==|\]i|[-+*%^=<>.,:;()\[\]{}]|/(?!\*))
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -44,10 +44,14 @@ _SYMBOLS = {
     ")": "RPAR",
     "[": "LSQB",
     "]": "RSQB",
+    "]i": "RSQB_FOLDED",
     "{": "LBRACE",
     "}": "RBRACE",
 }
 """Kinds of the symbols that the grammar knows; the other ones are operators."""
+
+_QUOTED = ("NAME", "NAME_FOLDED", "PARAMETER", "TEXT")
+"""Kinds of tokens whose value is no word of the language."""
 
 _INFIX = frozenset({"OR", "LIKE", "BETWEEN", "ESCAPE"})
 """Words that are nothing but operators between operands."""
@@ -70,8 +74,8 @@ class Lexeme:
 def tokens(text: str) -> list[Lexeme]:
     """The tokens of a statement.
 
-    NOT before IN, LIKE, BETWEEN and WITHIN is one token with it, so that one token of looking
-    ahead is enough for the grammar.
+    NOT before IN, LIKE, BETWEEN and WITHIN is one token with it, and IS [NOT] DISTINCT FROM is one
+    token, so that one token of looking ahead is enough for the grammar.
 
     :raises QueryError: 3000 for what is no token, 1020 for what the node does not do.
     """
@@ -79,12 +83,26 @@ def tokens(text: str) -> list[Lexeme]:
         raise syntax_error(f"the statement has more than {MAX_STATEMENT} characters")
     found: list[Lexeme] = []
     for lexeme in _lexemes(text):
-        if lexeme.value in _NEGATED and found and found[-1].kind == "NOT":
-            start = found.pop().start
-            lexeme = Lexeme("INFIX", f"NOT {lexeme.value}", start)
+        count = _absorbed(found, lexeme)
+        if count:
+            words = [*found[-count:], lexeme]
+            del found[-count:]
+            lexeme = Lexeme("INFIX", " ".join([word.value for word in words]), words[0].start)
         found.append(lexeme)
     _refuse(found)
     return found
+
+
+def _absorbed(found: list[Lexeme], lexeme: Lexeme) -> int:
+    """How many of the tokens before one are an operator together with it."""
+    kinds = [before.kind for before in found[-3:]]
+    if lexeme.kind == "FROM":
+        if kinds == ["IS", "NOT", "DISTINCT"]:
+            return 3
+        return 2 if kinds[-2:] == ["IS", "DISTINCT"] else 0
+    if lexeme.kind not in _QUOTED and lexeme.value in _NEGATED:
+        return 1 if kinds[-1:] == ["NOT"] else 0
+    return 0
 
 
 def _lexemes(text: str) -> Iterator[Lexeme]:
@@ -107,10 +125,11 @@ def _lexemes(text: str) -> Iterator[Lexeme]:
         elif group == "NUMBER":
             yield Lexeme("NUMBER", value, start)
         elif group == "quoted":
-            name = value[1:-1].replace("``", "`")
+            folded = value.endswith("i")
+            name = value[1 : -2 if folded else -1].replace("``", "`")
             if not name:
                 raise syntax_error(f"{near(text, start)}, at: ``")
-            yield Lexeme("NAME", name, start)
+            yield Lexeme("NAME_FOLDED" if folded else "NAME", name, start)
         elif group == "string":
             yield Lexeme("TEXT", _string(text, value, start), start)
         elif group == "parameter":
@@ -155,7 +174,7 @@ def near(text: str, at: int) -> str:
 
 
 def _refuse(found: list[Lexeme]) -> None:
-    kinds = [lexeme.value if lexeme.kind not in ("NAME", "TEXT") else "" for lexeme in found]
+    kinds = ["" if lexeme.kind in _QUOTED else lexeme.value for lexeme in found]
     first = 1 if kinds[:1] == ["EXPLAIN"] else 0
     for length in (1, 2):
         refused = REFUSED_STATEMENTS.get(tuple(kinds[first : first + length]))

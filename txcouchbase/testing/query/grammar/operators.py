@@ -13,6 +13,7 @@ from txcouchbase.testing.query.syntax import (
     And,
     Between,
     Binary,
+    Call,
     Concat,
     Constant,
     Exists,
@@ -51,12 +52,15 @@ _INFIX = {
     "NOT IN": 8,
     "WITHIN": 8,
     "NOT WITHIN": 8,
+    "IS DISTINCT FROM": _IS,
+    "IS NOT DISTINCT FROM": _IS,
     "||": 11,
     "+": 12,
     "-": 12,
     "*": 13,
     "/": 13,
     "%": 13,
+    "^": 13,
 }
 
 _FLAT: dict[str, Callable[[tuple[Expression, ...]], Expression]] = {
@@ -169,6 +173,10 @@ class _Row:
             return Like(left, right, escape)
         if operator in ("IN", "WITHIN"):
             return In(left, right, operator == "WITHIN")
+        if operator.startswith("IS "):
+            return Call(operator.lower().replace(" ", "_"), (left, right))
+        if operator == "^":
+            return Call("power", (left, right))
         if operator in (">", ">="):
             return Binary("<" + operator[1:], right, left)
         return Binary({"==": "=", "<>": "!="}.get(operator, operator), left, right)

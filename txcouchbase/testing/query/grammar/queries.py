@@ -5,6 +5,7 @@ Each method is named after a rule.
 
 from __future__ import annotations
 
+from txcouchbase.testing.query.errors import not_done
 from txcouchbase.testing.query.grammar.expressions import ExpressionBuilder
 from txcouchbase.testing.query.grammar.parts import (
     Clause,
@@ -135,6 +136,9 @@ class QueryBuilder(ExpressionBuilder):
 
     def on_keys(self, parts: Parts) -> Clause:
         return Clause("keys", parts[0])
+
+    def on_key_for(self, parts: Parts) -> Clause:
+        raise not_done("ON KEY ... FOR (index joins)")
 
     def on_condition(self, parts: Parts) -> Clause:
         return Clause("on", parts[0])

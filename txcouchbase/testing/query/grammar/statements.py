@@ -100,6 +100,11 @@ class StatementBuilder(QueryBuilder):
     def unset_term(self, parts: Parts) -> UpdateTerm:
         return UpdateTerm(parts[0], None, *value_of(parts, "for", ((), None)))
 
+    def update_for(self, parts: Parts) -> Clause:
+        loops = [item for item in parts if isinstance(item, tuple)]
+        # The last FOR is the outermost one.
+        return Clause("for", (tuple(reversed(loops)), part(parts, Expression)))
+
     def delete(self, parts: Parts) -> Delete:
         limit, offset = value_of(parts, "page", (None, None))
         where, returning = value_of(parts, "where"), value_of(parts, "returning")
@@ -117,7 +122,7 @@ class StatementBuilder(QueryBuilder):
         _check_using(parts)
         keyspace = _path(parts)
         return CreateIndex(
-            str(parts[0]),
+            names(parts)[0],
             keyspace,
             False,
             value_of(parts, "exists", False),
@@ -132,17 +137,8 @@ class StatementBuilder(QueryBuilder):
         keyspace = _path(parts)
         name = next(iter(names(parts)), None)
         exists, options = value_of(parts, "exists", False), value_of(parts, "with")
-        return CreateIndex(name, keyspace, True, exists, (), (), None, options)
-
-    def index_key(self, parts: Parts) -> IndexKey:
-        expression = part(parts, Expression)
-        assert expression is not None
-        array = next((kind.lower() for kind in words(parts) if kind in ("ALL", "DISTINCT")), None)
-        orders = [item.value for item in parts if isinstance(item, Clause)]
-        return IndexKey(expression, array, "DESC" in orders, "MISSING" in orders)
-
-    def index_order(self, parts: Parts) -> Clause:
-        return Clause("index order", parts[0].type)
+        partition = value_of(parts, "partition", ())
+        return CreateIndex(name, keyspace, True, exists, (), partition, None, options)
 
     def partition(self, parts: Parts) -> Clause:
         return Clause("partition", tuple(parts))
@@ -168,8 +164,8 @@ class StatementBuilder(QueryBuilder):
 
     def drop_primary(self, parts: Parts) -> DropIndex:
         _check_using(parts)
-        keyspace = _path(parts)
-        return DropIndex(None, keyspace, value_of(parts, "exists", False))
+        name = next(iter(names(parts)), None)
+        return DropIndex(name, _path(parts), value_of(parts, "exists", False))
 
     def build_index(self, parts: Parts) -> BuildIndex:
         _check_using(parts)
@@ -188,7 +184,7 @@ class StatementBuilder(QueryBuilder):
     def drop_collection(self, parts: Parts) -> DropCollection:
         return DropCollection(_path(parts), value_of(parts, "exists", False))
 
-    def if_exists(self, parts: Parts) -> Clause:
+    def existence(self, parts: Parts) -> Clause:
         return Clause("exists", True)
 
 

@@ -33,6 +33,7 @@ namespace, are taken as names everywhere."""
 REFUSED_STATEMENTS: dict[tuple[str, ...], str] = {
     ("ADVISE",): "ADVISE",
     ("ALTER", "INDEX"): "ALTER INDEX",
+    ("ALTER", "SEQUENCE"): "ALTER SEQUENCE",
     ("ANALYZE",): "ANALYZE",
     ("BEGIN",): "BEGIN WORK",
     ("COMMIT",): "COMMIT WORK",
@@ -48,6 +49,7 @@ REFUSED_STATEMENTS: dict[tuple[str, ...], str] = {
     ("DROP", "GROUP"): "DROP GROUP",
     ("DROP", "SEQUENCE"): "DROP SEQUENCE",
     ("DROP", "USER"): "DROP USER",
+    ("DROP", "VECTOR"): "DROP VECTOR INDEX",
     ("EXECUTE", "FUNCTION"): "EXECUTE FUNCTION",
     ("FLUSH",): "FLUSH COLLECTION",
     ("GRANT",): "GRANT",
@@ -67,11 +69,16 @@ REFUSED_WORDS: dict[str, str] = {
     "CORRELATED": "CORRELATED subqueries",
     "CURRENT": "CURRENT",
     "EXCLUDE": "EXCLUDE",
+    "LATERAL": "LATERAL",
+    "NEXT": "NEXT VALUE FOR a sequence",
     "NEXTVAL": "NEXTVAL FOR a sequence",
     "OVER": "OVER (window functions)",
+    "PREV": "PREV VALUE FOR a sequence",
     "PREVVAL": "PREVVAL FOR a sequence",
     "RECURSIVE": "WITH RECURSIVE",
     "RIGHT": "RIGHT OUTER JOIN",
+    "SELF": "SELF",
+    "VALIDATE": "KEYS VALIDATE",
     "WINDOW": "WINDOW (window functions)",
 }
 """Words that no statement of the node's has, and what the refusal calls them."""

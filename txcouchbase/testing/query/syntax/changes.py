@@ -19,6 +19,7 @@ __all__ = [
     "DropScope",
     "Execute",
     "Explain",
+    "FlattenKeys",
     "IndexKey",
     "Insert",
     "Prepare",
@@ -54,11 +55,14 @@ class Insert(Statement):
 
 @dataclass(frozen=True, slots=True)
 class UpdateTerm(Node):
-    """``SET path = value FOR bindings WHEN condition END``; the value is None for UNSET."""
+    """``SET path = value FOR ... WHEN condition END``; the value is None for UNSET.
+
+    :param loops: the bindings of each FOR, the outermost one first.
+    """
 
     path: Expression
     value: Expression | None
-    bindings: tuple[Binding, ...]
+    loops: tuple[tuple[Binding, ...], ...]
     condition: Expression | None
 
 
@@ -95,6 +99,13 @@ class IndexKey(Node):
     array: str | None
     descending: bool
     include_missing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FlattenKeys(Expression):
+    """``FLATTEN_KEYS(a, b DESC)``: several keys for one element of an array."""
+
+    keys: tuple[IndexKey, ...]
 
 
 @dataclass(frozen=True, slots=True)

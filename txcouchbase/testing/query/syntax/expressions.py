@@ -88,18 +88,23 @@ class Meta(Expression):
 
 @dataclass(frozen=True, slots=True)
 class Field(Expression):
-    """``base.name``."""
+    """``base.name``.
+
+    :param folded: whether capitals and small letters are the same.
+    """
 
     base: Expression
     name: str
+    folded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DynamicField(Expression):
-    """``base.[name]``."""
+    """``base.[name]``, with the parameters of `Field`."""
 
     base: Expression
     name: Expression
+    folded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
