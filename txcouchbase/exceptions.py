@@ -72,8 +72,9 @@ class WorkerLost(TxCouchbaseException):
         self.stderr = stderr
         how = f"by signal {signal}" if signal is not None else f"with exit status {exit_code}"
         about = f" of {key!r}" if key is not None else ""
+        done = "been applied: read the document" if key is not None else "had effects: look at them"
         certainty = (
-            "it may have been applied: read the document before you repeat it"
+            f"it may have {done} before you repeat it"
             if ambiguous
             else "it was not applied and may be repeated"
         )

@@ -8,9 +8,11 @@ from typing import Any
 
 from couchbase.auth import Authenticator, PasswordAuthenticator
 from couchbase.exceptions import InvalidArgumentException
-from couchbase.options import ClusterOptions
+from couchbase.options import ClusterOptions, TransactionConfig
+from couchbase.serializer import DefaultJsonSerializer, Serializer
 from couchbase.transcoder import JSONTranscoder, Transcoder
 
+from txcouchbase.amp.transactions import to_data
 from txcouchbase.amp.wire import ClusterSettings
 
 __all__ = ["FacadeSettings"]
@@ -21,6 +23,13 @@ the application, where values are encoded and decoded."""
 
 _KV_TIMEOUT = timedelta(seconds=2.5)
 _PING_TIMEOUT = timedelta(seconds=75)
+_ROW_TIMEOUT = timedelta(seconds=75)
+_ROW_TIMEOUTS = {
+    "query": "query_timeout",
+    "analytics_query": "analytics_timeout",
+    "search_query": "search_timeout",
+    "view_query": "views_timeout",
+}
 
 
 class FacadeSettings:
@@ -35,8 +44,10 @@ class FacadeSettings:
     Attributes:
         for_workers: What the workers need to connect.
         transcoder: Encodes and decodes values here, unless a call brings its own.
+        serializer: Decodes rows here, unless a call brings its own.
         kv_timeout: The default for key-value operations (seconds).
         management_timeout: The default for management and pings (seconds).
+        row_timeouts: The defaults for operations with rows (seconds), by their kinds' names.
 
     Raises:
         InvalidArgumentException: There is no authenticator, or no connection string, or an option
@@ -73,10 +84,17 @@ class FacadeSettings:
         self.kv_timeout: float = spread.get("kv_timeout", _KV_TIMEOUT).total_seconds()
         management_timeout = spread.get("management_timeout", _PING_TIMEOUT)
         self.management_timeout: float = management_timeout.total_seconds()
+        self.serializer: Serializer = serializer or DefaultJsonSerializer()
+        self.row_timeouts: dict[str, float] = {
+            kind: spread.get(option, _ROW_TIMEOUT).total_seconds()
+            for kind, option in _ROW_TIMEOUTS.items()
+        }
         kept = {name: value for name, value in spread.items() if name not in _STAYS_HERE}
         # Nobody would see the workers' own traces and metrics: they cost time only.
         kept.setdefault("enable_tracing", False)
         kept.setdefault("enable_metrics", False)
+        if isinstance(kept.get("transaction_config"), TransactionConfig):
+            kept["transaction_config"] = to_data(kept["transaction_config"])
         for name, value in kept.items():
             _check_portable(name, value)
         self.for_workers = ClusterSettings(connstr, authenticator, kept)

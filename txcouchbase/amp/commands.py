@@ -19,6 +19,7 @@ __all__ = [
     "Heartbeat",
     "OpenBucket",
     "OpenCluster",
+    "SetAuthenticator",
     "Stop",
 ]
 
@@ -41,6 +42,13 @@ class OpenCluster(amp.Command):
     """Connect to a cluster; `settings` is a pickled `ClusterSettings`."""
 
     arguments: ClassVar[Arguments] = [(b"cluster", amp.Integer()), (b"settings", LongBytes())]
+    response: ClassVar[Arguments] = _ERROR
+
+
+class SetAuthenticator(amp.Command):
+    """Use other credentials for a connected cluster; `authenticator` is pickled."""
+
+    arguments: ClassVar[Arguments] = [(b"cluster", amp.Integer()), (b"authenticator", LongBytes())]
     response: ClassVar[Arguments] = _ERROR
 
 

@@ -64,14 +64,17 @@ def plain(value: Any) -> Any:
     """The value with everything that msgpack cannot carry replaced by plain data.
 
     Sets become a map with the single key ``set``, since contexts hold sets of retry reasons.
+    In a text that is not valid Unicode, what is not is escaped.
     """
     if isinstance(value, dict):
         return {plain(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, (set, frozenset)):
-        return {"set": sorted(plain(item) for item in value)}
-    if value is None or isinstance(value, (str, bytes, bool, float)):
+        return {"set": [plain(item) for item in value]}
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if value is None or isinstance(value, (bytes, bool, float)):
         return value
     if isinstance(value, int) and -(2**63) <= value < 2**64:
         return value
@@ -93,8 +96,8 @@ def error_to_data(error: BaseException) -> dict[str, Any]:
     data: dict[str, Any] = {"class": type(error).__name__, "module": type(error).__module__}
     if isinstance(error, CouchbaseException):
         data["sdk"] = type(error).__module__ == sdk_exceptions.__name__
-        data["message"] = error._message
-        data["code"] = error._error_code
+        data["message"] = plain(error._message)
+        data["code"] = plain(error._error_code)
         context = error._context
         if context is not None:
             data["context"] = plain(context._get_base())
@@ -104,15 +107,16 @@ def error_to_data(error: BaseException) -> dict[str, Any]:
             data["base"] = [base.err(), base.err_category(), base.strerror()]
             if context is None:
                 data["base_context"] = plain(base.error_context() or {})
-        cause = error.inner_cause
-        if isinstance(cause, BaseException):
-            data["cause"] = error_to_data(cause)
+        if error._exc_info:
+            info = dict(error._exc_info)
+            if isinstance(info.get("inner_cause"), BaseException):
+                data["cause"] = error_to_data(info.pop("inner_cause"))
+            data["info"] = plain(info)
     if not data.get("sdk"):
-        data["text"] = str(error)
+        data["text"] = plain(str(error))
         data["args"] = plain(error.args)
-        data["traceback"] = "".join(
-            traceback.format_exception(type(error), error, error.__traceback__)
-        )
+        shown = traceback.format_exception(type(error), error, error.__traceback__)
+        data["traceback"] = plain("".join(shown))
     return data
 
 
@@ -144,14 +148,18 @@ def _rebuilt(data: dict[str, Any]) -> Exception:
 def _sdk_error(found: type[CouchbaseException], data: dict[str, Any]) -> CouchbaseException:
     context = None
     if "context" in data:
-        context_class = getattr(sdk_exceptions, data["context_class"], ErrorContext)
+        context_class = getattr(sdk_exceptions, data["context_class"], None)
+        if not (isinstance(context_class, type) and issubclass(context_class, ErrorContext)):
+            context_class = ErrorContext
         context = context_class(**_restored(data["context"]))
     base: Any = None
     if "base" in data:
         fields = context._get_base() if context is not None else _restored(data["base_context"])
         code, category, text = data["base"]
         base = CoreError(code, category, text, fields)
-    info = {"inner_cause": error_from_data(data["cause"])} if "cause" in data else None
+    info: Any = _restored(data["info"]) if "info" in data else None
+    if "cause" in data:
+        info["inner_cause"] = error_from_data(data["cause"])
     # The base class's constructor, since those of the classes differ and only pass on to it.
     error = found.__new__(found)
     CouchbaseException.__init__(

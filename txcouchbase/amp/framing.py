@@ -17,7 +17,17 @@ from typing import Any
 
 from twisted.protocols import amp
 
-__all__ = ["ACK", "BATCH", "KIND", "RESULTS", "LongBytes", "encode_box", "payload_of"]
+__all__ = [
+    "ACK",
+    "BATCH",
+    "CREDIT",
+    "KIND",
+    "RESULTS",
+    "ROWS",
+    "LongBytes",
+    "encode_box",
+    "payload_of",
+]
 
 KIND = b"+"
 """The key that tells a box of our own from those of `callRemote`."""
@@ -27,6 +37,12 @@ BATCH = b"b"
 
 RESULTS = b"r"
 """Kind: answers to operations, from a worker."""
+
+ROWS = b"w"
+"""Kind: a chunk of a stream's rows, from a worker; `txcouchbase.amp.rows` says more."""
+
+CREDIT = b"c"
+"""Kind: how much more of a stream's rows there is room for, towards a worker."""
 
 ACK = b"a"
 """The key (and, in a box without payload, the kind) that acknowledges boxes."""
@@ -42,7 +58,7 @@ def encode_box(kind: bytes, payload: bytes, acknowledged: int = 0) -> bytes:
     """The bytes of one box of our own.
 
     Args:
-        kind: One of `BATCH`, `RESULTS`, `ACK`.
+        kind: One of `BATCH`, `RESULTS`, `ROWS`, `CREDIT`, `ACK`.
         payload: What it carries; any length.
         acknowledged: How many boxes it acknowledges.
     """

@@ -53,6 +53,8 @@ def main(parent: str) -> None:
     from twisted.internet import reactor, stdio
 
     _log_warnings()
+    # What is printed goes to the application's log line by line, not when a buffer is full.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
     from txcouchbase.workers.child import Worker
 

@@ -1,7 +1,7 @@
 """What a pool decides about the lives of its workers, without doing any of it.
 
 Events come in as method calls and instructions go out as return values; the driver in
-`txcouchbase.workers.pool` spawns, kills and keeps time. A worker is known by its generation,
+`txcouchbase.workers.supervisor` spawns, kills and keeps time. A worker is known by its generation,
 a number that is never used again, so a late event about a dead one does no harm.
 
     Starting ──ready──▶ Ready ──drain──▶ Draining

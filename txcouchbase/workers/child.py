@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,12 +23,16 @@ from txcouchbase.amp.commands import (
     Heartbeat,
     OpenBucket,
     OpenCluster,
+    SetAuthenticator,
     Stop,
 )
 from txcouchbase.amp.errors import encode_error
-from txcouchbase.amp.framing import BATCH, KIND, payload_of
+from txcouchbase.amp.framing import BATCH, CREDIT, KIND, payload_of
+from txcouchbase.workers import sdk_rows
 from txcouchbase.workers.executor import Executor
+from txcouchbase.workers.job_runner import JobRunner
 from txcouchbase.workers.raw_client import RawClient
+from txcouchbase.workers.rows import RowStreams
 from txcouchbase.workers.sync_client import SyncClient
 
 __all__ = ["Worker"]
@@ -53,6 +57,10 @@ def guarded(responder: _Responder) -> _Responder:
     return call  # type: ignore[return-value]
 
 
+def _log_failed_close(failure: Failure) -> None:
+    _log.failure("closing went wrong", failure)
+
+
 class Worker(AMPChild):
     """Opens clusters and runs operations for the application's pool.
 
@@ -67,8 +75,10 @@ class Worker(AMPChild):
         super().__init__()
         self._reactor = reactor
         self._executor: Executor | None = None
+        self._streams: RowStreams | None = None
         self._clusters: dict[int, SyncClient] = {}
         self._raw = False
+        self._jobs = False
 
     def ampBoxReceived(self, box: Mapping[bytes, bytes]) -> None:
         """One box from the pool: our own go to the executor, the others to AMP."""
@@ -77,6 +87,8 @@ class Worker(AMPChild):
             super().ampBoxReceived(box)
         elif kind == BATCH and self._executor is not None:
             self._executor.batch_received(payload_of(box))
+        elif kind == CREDIT and self._streams is not None:
+            self._streams.paid(*wire.decode(payload_of(box)))
         else:
             _log.critical("unknown box {kind}", kind=kind)
             self.transport.loseConnection()
@@ -93,15 +105,19 @@ class Worker(AMPChild):
         self._reactor.suggestThreadPoolSize(settings["threads"])
         self._raw = settings["client"] == "raw"
         if self._raw:
-            mismatch = RawClient.mismatch()
+            mismatch = RawClient.mismatch() or sdk_rows.mismatch()
             if mismatch:
                 _log.warn(
-                    "the SDK's binding is not as expected ({mismatch}): key-value operations "
-                    "go through its public API, which is slower",
+                    "the SDK's binding is not as expected ({mismatch}): operations go through "
+                    "its public API, which is slower",
                     mismatch=mismatch,
                 )
                 self._raw = False
         self._executor = Executor(self._reactor, self._send)
+        self._streams = RowStreams(self._reactor, self.transport)
+        self._jobs = settings["jobs"]
+        if self._jobs:
+            self._executor.add_cluster(0, JobRunner(), None)
         return wire.encode(
             {
                 "client": "raw" if self._raw else "sync",
@@ -118,16 +134,31 @@ class Worker(AMPChild):
     @guarded
     def open_cluster(self, cluster: int, settings: bytes) -> Deferred[None]:
         """Connect to a cluster, in a thread."""
-        assert self._executor is not None
-        executor = self._executor
+        assert self._executor is not None and self._streams is not None
+        executor, streams = self._executor, self._streams
         opened: Deferred[SyncClient] = self._in_thread(SyncClient.connect, settings)
 
         def connected(client: SyncClient) -> None:
+            previous = self._clusters.get(cluster)
+            if previous is not None:
+                # It was connected with credentials that were replaced before anybody used it.
+                self._in_thread(previous.close).addErrback(_log_failed_close)
             self._clusters[cluster] = client
-            raw = RawClient(client.cluster) if self._raw else None
-            executor.add_cluster(cluster, client, raw)
+            if self._jobs:
+                executor.add_cluster(cluster, JobRunner(cluster, client.cluster), None)
+            else:
+                raw = RawClient(client.cluster) if self._raw else None
+                rows = sdk_rows.CallbackRows if self._raw else sdk_rows.ThreadRows
+                source = partial(rows, client.rows, self._reactor)
+                executor.add_cluster(cluster, client, raw, partial(streams.start, source))
 
         return opened.addCallback(connected)
+
+    @SetAuthenticator.responder
+    @guarded
+    def set_authenticator(self, cluster: int, authenticator: bytes) -> Deferred[None]:
+        """Use other credentials, in a thread."""
+        return self._in_thread(self._clusters[cluster].set_authenticator, authenticator)
 
     @CloseCluster.responder
     @guarded
@@ -136,8 +167,9 @@ class Worker(AMPChild):
         client = self._clusters.pop(cluster, None)
         if client is None:
             return None
-        assert self._executor is not None
+        assert self._executor is not None and self._streams is not None
         self._executor.remove_cluster(cluster)
+        self._streams.close_cluster(cluster)
         return self._in_thread(client.close)
 
     @OpenBucket.responder
@@ -169,7 +201,7 @@ class Worker(AMPChild):
 
         def closed(result: Failure | None) -> dict[str, Any]:
             if isinstance(result, Failure):
-                _log.failure("closing went wrong", result)
+                _log_failed_close(result)
             self._reactor.callLater(0, self.transport.loseConnection)
             return {}
 

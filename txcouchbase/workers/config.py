@@ -19,17 +19,18 @@ class PoolConfig:
     """How a pool of workers behaves. Every value is checked when the object is made.
 
     A value of the wrong type or out of range raises `ValueError`, which names the field.
-    This release keeps `min_workers` workers, starts no job workers and streams no rows: the
-    fields for growing (`max_workers`, `idle_timeout`), recycling, jobs and streams are checked
-    and have no effect yet.
+    This release keeps `min_workers` workers: the fields for growing (`max_workers`,
+    `idle_timeout`) and recycling are checked and have no effect yet.
 
     Attributes:
         min_workers: Worker processes that are always there (processes, at least 1).
         max_workers: Worker processes at most (processes, not below `min_workers`).
         max_pending: Operations that wait or are in flight, over all workers (operations);
-            one more is refused with `PoolOverloaded`.
-        max_pending_bytes: Keys and values of these operations together (bytes). A single
-            larger operation is admitted while nothing else is pending.
+            one more is refused with `PoolOverloaded`. Jobs have a count of their own, with the
+            same limits.
+        max_pending_bytes: Keys and values of these operations together (bytes), or the
+            pickled functions and arguments of these jobs. A single larger one is admitted
+            while nothing else is pending.
         batch_max_ops: Operations in one batch to a worker at most (operations).
         batch_max_bytes: Keys and values in one batch at most (bytes); one larger operation
             makes a batch of its own.
@@ -41,9 +42,11 @@ class PoolConfig:
         worker_threads: Threads of a worker that run blocking calls of the SDK (threads).
         idle_timeout: After so long without work, workers above `min_workers` end (seconds).
         heartbeat_interval: How often a worker is asked for a sign of life (seconds).
-        heartbeat_timeout: A worker silent for so long is killed (seconds).
+        heartbeat_timeout: A worker silent for so long is killed (seconds), unless it runs a
+            job.
         start_timeout: A worker that is not ready after so long is killed (seconds).
-        drain_timeout: How long `close()` waits for operations in flight (seconds).
+        drain_timeout: How long `close()` waits for operations in flight and for running jobs
+            (seconds).
         kill_timeout: How long a worker may take to end after each step of the ladder
             ask, TERM, KILL (seconds).
         recycle_after_ops: Replace a worker after so many operations, None for never.
@@ -51,11 +54,13 @@ class PoolConfig:
         recycle_after_rss: Replace a worker above so much resident memory (bytes), None for never.
         restart_backoff: First delay, longest delay (seconds) and jitter (a fraction) between
             starts of a worker that dies before it is ready.
-        job_workers: Processes for the application's own functions (processes).
-        job_grace: How long a cancelled or late job may go on before its process is killed
-            (seconds).
+        job_workers: Processes for the application's own functions (processes), all started
+            by the first job; by default one for each core. Each runs one job at a time.
+        job_grace: How long a job may go on after it was cancelled or out of time, before its
+            process is killed and replaced (seconds).
         crash_loop_after: So many deaths in a row before being ready are a crash loop.
-        max_streams: Row streams on one worker that may wait for their reader (streams).
+        max_streams: Queries on one worker whose rows have not all been sent, for example since
+            nobody reads them (streams); others wait.
     """
 
     min_workers: int = 2

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.logger import Logger
 
@@ -19,9 +19,8 @@ from txcouchbase.amp.errors import error_to_data, plain
 from txcouchbase.amp.framing import ACK, RESULTS, encode_box
 from txcouchbase.amp.operations import CODES, OperationKind
 from txcouchbase.workers.raw_client import RawClient
-from txcouchbase.workers.sync_client import SyncClient
 
-__all__ = ["Executor", "Place", "Task"]
+__all__ = ["Client", "Executor", "Place", "StartRows", "Task"]
 
 _log = Logger()
 
@@ -92,6 +91,17 @@ class Task:
         return max(1, int((self.timeout - (time.monotonic() - self.received)) * 1000))
 
 
+class Client(Protocol):
+    """What runs operations in threads."""
+
+    def run(self, task: Task) -> dict[str, Any]:
+        """Run one, or raise what the caller has to hear of."""
+
+
+StartRows = Callable[[Task, Callable[[Task, Any], None]], None]
+"""Starts an operation with rows, and calls back when all of them were sent."""
+
+
 class _KeyState:
     """The operations on one key: how many run, whether all of those only read, who waits."""
 
@@ -114,7 +124,7 @@ class Executor:
     def __init__(self, reactor: Any, send: Callable[[bytes], None]) -> None:
         self._reactor = reactor
         self._send = send
-        self._clients: dict[int, tuple[SyncClient, RawClient | None]] = {}
+        self._clients: dict[int, tuple[Client, RawClient | None, StartRows | None]] = {}
         self._places: dict[int, Place] = {}
         self._keys: dict[tuple[int, str], _KeyState] = {}
         self._completed: deque[tuple[Task, Any]] = deque()
@@ -122,9 +132,15 @@ class Executor:
         self._acks = 0
         self._ack_timer = False
 
-    def add_cluster(self, cluster: int, client: SyncClient, raw: RawClient | None) -> None:
+    def add_cluster(
+        self,
+        cluster: int,
+        client: Client,
+        raw: RawClient | None,
+        start_rows: StartRows | None = None,
+    ) -> None:
         """Operations on this cluster can come from now on."""
-        self._clients[cluster] = (client, raw)
+        self._clients[cluster] = (client, raw, start_rows)
 
     def remove_cluster(self, cluster: int) -> None:
         """No more operations on this cluster come."""
@@ -170,8 +186,10 @@ class Executor:
 
     def _start(self, task: Task) -> None:
         try:
-            client, raw = self._clients[task.place.cluster]
-            if raw is not None and not task.kind.blocking:
+            client, raw, start_rows = self._clients[task.place.cluster]
+            if task.kind.rows and start_rows is not None:
+                start_rows(task, self._complete)
+            elif raw is not None and not task.kind.blocking:
                 raw.start(task, self._complete)
             else:
                 pool = self._reactor.getThreadPool()
@@ -179,7 +197,7 @@ class Executor:
         except Exception as error:  # the caller has to hear of it, whatever it is
             self._complete(task, error)
 
-    def _run_blocking(self, client: SyncClient, task: Task) -> None:
+    def _run_blocking(self, client: Client, task: Task) -> None:
         """In a thread of the pool."""
         try:
             result: Any = client.run(task)

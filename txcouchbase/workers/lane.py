@@ -22,9 +22,20 @@ from twisted.protocols import amp
 
 from txcouchbase.amp import wire
 from txcouchbase.amp.errors import error_from_data
-from txcouchbase.amp.framing import ACK, BATCH, KIND, RESULTS, encode_box, payload_of
+from txcouchbase.amp.framing import (
+    ACK,
+    BATCH,
+    CREDIT,
+    KIND,
+    RESULTS,
+    ROWS,
+    encode_box,
+    payload_of,
+)
+from txcouchbase.amp.rows import STOP
 from txcouchbase.exceptions import WorkerLost
 from txcouchbase.workers.operation import Operation
+from txcouchbase.workers.stream import RowOperation
 
 if TYPE_CHECKING:
     from txcouchbase.workers.config import PoolConfig
@@ -92,6 +103,8 @@ class Lane:
         self._queue: deque[Operation] = deque()
         self._in_flight: dict[int, Operation] = {}
         self._in_flight_bytes = 0
+        self._streams: dict[int, RowOperation] = {}
+        self._held_streams: deque[RowOperation] = deque()
         self._known_keyspaces: set[int] = set()
         self._unacknowledged = 0
         self._flush_due = False
@@ -100,7 +113,7 @@ class Lane:
     @property
     def load(self) -> int:
         """Operations queued and in flight."""
-        return len(self._queue) + len(self._in_flight)
+        return len(self._queue) + len(self._held_streams) + len(self._in_flight)
 
     @property
     def pid(self) -> int | None:
@@ -121,13 +134,17 @@ class Lane:
         self.silent_beats = 0
         try:
             acknowledged = int(box.get(ACK, b"0"))
-            payload: Any = wire.decode(payload_of(box)) if kind != ACK else None
+            data = payload_of(box)
+            payload: Any = wire.decode(data) if kind != ACK else None
         except (ValueError, msgspec.MsgspecError) as error:
             self._owner.lane_spoke_nonsense(self, f"unreadable box: {error}")
             return
         self._unacknowledged -= acknowledged
         if kind == RESULTS:
             self._results_received(payload)
+        elif kind == ROWS:
+            number, rows = payload
+            self._rows_received(number, rows, len(data))
         elif kind != ACK:
             self._owner.lane_spoke_nonsense(self, f"unknown box {kind!r}")
             return
@@ -144,6 +161,8 @@ class Lane:
                 continue
             self._in_flight_bytes -= operation.size
             self._owner.operation_left(operation)
+            if self._streams and operation.kind.rows:
+                self._stream_left(operation.id)
             if operation.settled:
                 continue
             operation.settled = True
@@ -152,6 +171,29 @@ class Lane:
             else:
                 operation.fail(error_from_data(answer[2]))
         self._flush_due = flush_was_due
+
+    def _rows_received(self, number: int, rows: list[bytes], size: int) -> None:
+        stream = self._streams.get(number)
+        if stream is None:
+            return
+        if stream.settled:
+            # Late, after its guard fired: nobody would pay, and it would keep its slot for ever.
+            self.pay(stream, STOP)
+        else:
+            stream.arrived(rows, size)
+
+    def pay(self, stream: RowOperation, size: int) -> None:
+        """Tell the worker that so many bytes of a stream's rows were used up, or `STOP`."""
+        if not self._lost and self.process is not None:
+            self.process.write(encode_box(CREDIT, wire.encode((stream.id, size))))
+
+    def _stream_left(self, number: int) -> None:
+        del self._streams[number]
+        while self._held_streams:
+            stream = self._held_streams.popleft()
+            if not stream.settled:
+                self._queue.appendleft(stream)
+                return
 
     def _flush(self) -> None:
         self._flush_due = False
@@ -181,6 +223,11 @@ class Lane:
                 queue.popleft()
                 self._expired(operation)
                 continue
+            stream = operation if isinstance(operation, RowOperation) else None
+            if stream is not None and len(self._streams) >= config.max_streams:
+                queue.popleft()
+                self._held_streams.append(stream)
+                continue
             size = operation.size
             if requests and batch_bytes + size > config.batch_max_bytes:
                 break
@@ -191,6 +238,9 @@ class Lane:
             self._in_flight_bytes += size
             self._in_flight[operation.id] = operation
             operation.sent = True
+            if stream is not None:
+                stream.lane = self
+                self._streams[stream.id] = stream
             requests.append(self._request(operation, now, keyspaces))
         if not requests:
             return False
@@ -241,7 +291,7 @@ class Lane:
 
     def expire(self, now: float) -> None:
         """End the operations whose deadline has passed."""
-        for operation in list(self._queue):
+        for operation in (*self._queue, *self._held_streams):
             if not operation.settled and _passed(operation.deadline, now):
                 self._expired(operation)
         guard = now - GUARD_DELAY
@@ -265,13 +315,13 @@ class Lane:
             self._owner.operation_left(operation)
             if operation.settled:
                 continue
-            if operation.kind.repeatable and not operation.resent and not operation.pinned:
+            if operation.resendable and not operation.resent and not operation.pinned:
                 operation.resent = True
                 again.append(operation)
             else:
                 operation.settled = True
                 failed.append((operation, _worker_lost(operation, exit)))
-        for operation in self._queue:
+        for operation in (*self._queue, *self._held_streams):
             if operation.settled:
                 continue
             self._owner.operation_left(operation)
@@ -282,6 +332,8 @@ class Lane:
                 again.append(operation)
         self._in_flight.clear()
         self._queue.clear()
+        self._streams.clear()
+        self._held_streams.clear()
         self._in_flight_bytes = 0
         for operation in again:
             operation.sent = False
@@ -298,14 +350,14 @@ def timed_out(operation: Operation, *, sent: bool) -> Exception:
     the code that the SDK gives it."""
     where = "waiting for the worker's answer" if sent else "before it was sent to a worker"
     message = f"{operation.kind.name} timed out {where}"
-    if sent and not operation.kind.repeatable:
+    if sent and not operation.only_reads:
         return AmbiguousTimeoutException(message, error_code=13)
     return UnAmbiguousTimeoutException(message, error_code=14)
 
 
 def _worker_lost(operation: Operation, exit: Exit) -> WorkerLost:
     return WorkerLost(
-        ambiguous=not operation.kind.repeatable,
+        ambiguous=not operation.only_reads,
         operation=operation.kind.name,
         key=operation.key,
         exit_code=exit.code,

@@ -45,7 +45,7 @@ class Operation:
         options: Further options by the binding's names, None if there are none.
         timeout: From the call to the answer (seconds), None if the caller named none.
         default_timeout: From the call to the answer (seconds) if the caller named none; for an
-            operation that waits for the first connection it counts from then.
+            operation that waits for the first connection it counts from then. None for no deadline.
         pinned: Whether it is meant for one worker, and has no sense on another.
         size: What it counts for against limits on bytes.
     """
@@ -78,7 +78,7 @@ class Operation:
         flags: int = 0,
         options: dict[str, Any] | None = None,
         timeout: float | None = None,
-        default_timeout: float = 2.5,
+        default_timeout: float | None = 2.5,
     ) -> None:
         if key is not None:
             check_name(key)
@@ -98,6 +98,16 @@ class Operation:
         self.sent = False
         self.resent = False
         self.pinned = False
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether it cannot have changed anything, so that its failure is never ambiguous."""
+        return self.kind.repeatable
+
+    @property
+    def resendable(self) -> bool:
+        """Whether it may be sent once more when its worker dies."""
+        return self.kind.repeatable
 
     def succeed(self, result: dict[str, Any]) -> None:
         """Deliver the map that the binding made."""

@@ -186,6 +186,7 @@ class WorkerStarter(ProcessStarter):
 def _environment() -> dict[str, str]:
     """The worker's environment: the application's, less what may hold credentials."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith("COUCHBASE_")}
-    folders = [PACKAGE_ROOT, *(folder for folder in sys.path if folder)]
+    # The empty name stands for the current folder, from which jobs may import as well.
+    folders = [PACKAGE_ROOT, *map(os.path.abspath, sys.path)]
     environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(folders))
     return environ

@@ -9,6 +9,8 @@ from __future__ import annotations
 import itertools
 import pickle
 from collections import deque
+from collections.abc import Generator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from couchbase.exceptions import (
@@ -16,21 +18,35 @@ from couchbase.exceptions import (
     BucketNotFoundException,
     InvalidArgumentException,
 )
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import (
+    Deferred,
+    DeferredList,
+    DeferredLock,
+    inlineCallbacks,
+    succeed,
+)
 from twisted.python.failure import Failure
 
-from txcouchbase.amp.commands import CloseBucket, CloseCluster, OpenBucket, OpenCluster
+from txcouchbase.amp.commands import (
+    CloseBucket,
+    CloseCluster,
+    OpenBucket,
+    OpenCluster,
+    SetAuthenticator,
+)
 from txcouchbase.amp.errors import decode_error
 from txcouchbase.amp.wire import ClusterSettings
+from txcouchbase.exceptions import PoolClosed
 from txcouchbase.workers.operation import Operation, check_name
 from txcouchbase.workers.waiting import Waiters
 
 if TYPE_CHECKING:
+    from couchbase.auth import Authenticator
     from twisted.internet.base import DelayedCall
 
     from txcouchbase.workers.lane import Lane
 
-__all__ = ["BucketSession", "ClusterSession", "Keyspace", "SessionOwner", "Target"]
+__all__ = ["BucketSession", "ClusterSession", "Keyspace", "Session", "SessionOwner", "Target"]
 
 _DEFINITE = (AuthenticationException, BucketNotFoundException, InvalidArgumentException)
 """Refusals that another attempt would meet again: not retried before somebody asks."""
@@ -42,7 +58,15 @@ _numbers = itertools.count(1)
 
 
 class SessionOwner(Protocol):
-    """What a session needs of its pool."""
+    """What a session needs of its pool.
+
+    Attributes:
+        reactor: The reactor that it uses.
+    """
+
+    @property
+    def reactor(self) -> Any:
+        """The reactor that it uses."""
 
     def ready_lanes(self) -> list[Lane]:
         """The lanes whose worker is ready."""
@@ -56,7 +80,7 @@ class SessionOwner(Protocol):
     def dispatch_waiting(self, target: Target) -> None:
         """Send what waited for a connection, as far as it can be sent."""
 
-    def fail_waiting(self, operations: deque[Operation], error: Exception) -> None:
+    def fail_waiting(self, target: Target, operations: deque[Operation], error: Exception) -> None:
         """Fail what waited for a connection."""
 
     def order_number(self, place: tuple[str, str, str, str]) -> int:
@@ -76,7 +100,7 @@ class Keyspace:
 
     __slots__ = ("id", "introduction", "order", "target")
 
-    def __init__(self, target: Target, cluster: ClusterSession, *place: str) -> None:
+    def __init__(self, target: Target, cluster: Session, *place: str) -> None:
         for name in place:
             check_name(name)
         self.id = next(_numbers)
@@ -95,6 +119,7 @@ class Target:
         ever_connected: Whether a worker has ever been connected.
         pending: Its operations that wait or are in flight.
         closed: Whether it takes no more operations.
+        ended: Whether its closing has ended.
     """
 
     def __init__(self, owner: SessionOwner) -> None:
@@ -111,12 +136,17 @@ class Target:
         self.waiting: deque[Operation] = deque()
         self.ever_connected = False
         self.closed = False
+        self.ended = False
+        self._end_waiters = Waiters()
 
     def when_connected(self) -> Deferred[None]:
         """Fires when a worker is connected, or fails with the reason when none can be."""
         waiter = self._waiters.wait()
         if self.lanes:
             self._owner.later(0, self._waiters.release_present)
+        elif self.closed:
+            closed = PoolClosed("the cluster or bucket is closed: make a new one")
+            self._owner.reactor.callLater(0, self._waiters.fail, closed)
         else:
             self.ask()
         return waiter
@@ -139,6 +169,19 @@ class Target:
         self._asked = None
         for lane in self._owner.ready_lanes():
             self.start_on(lane)
+
+    def try_again(self) -> None:
+        """What made attempts fail is over: try again at once."""
+        self._failures = 0
+        self._cancel_retries()
+        self._start_asked()
+
+    def _cancel_retries(self) -> None:
+        for call in (*self._retries.values(), *([self._asked] if self._asked else [])):
+            if call.active():
+                call.cancel()
+        self._retries.clear()
+        self._asked = None
 
     def start_on(self, lane: Lane) -> None:
         """Connect the worker of a lane, unless it is connected or connecting."""
@@ -192,7 +235,7 @@ class Target:
         """Nobody can be connected now: fail whoever waits."""
         waiting, self.waiting = self.waiting, deque()
         self._waiters.fail(error)
-        self._owner.fail_waiting(waiting, error)
+        self._owner.fail_waiting(self, waiting, error)
 
     def operation_left(self) -> None:
         """One of its operations no longer counts."""
@@ -217,33 +260,73 @@ class Target:
         if lane in self.lanes:
             self.lanes.remove(lane)
 
+    def when_ended(self) -> Deferred[None]:
+        """Fires when its closing has ended, on a later turn."""
+        if self.ended:
+            self._owner.reactor.callLater(0, self._end_waiters.release_present)
+        return self._end_waiters.wait()
+
+    def end(self) -> None:
+        """Its closing has ended."""
+        self.ended = True
+        self._end_waiters.release_present()
+
     def close(self, error: Exception) -> None:
         """Take no more operations; fail those that wait for a connection."""
         self.closed = True
-        for call in (*self._retries.values(), *([self._asked] if self._asked else [])):
-            if call.active():
-                call.cancel()
-        self._retries.clear()
-        self._asked = None
+        self._cancel_retries()
         self._attempts.clear()
         self.fail(error)
 
 
-class ClusterSession(Target):
-    """One cluster, as one facade uses it.
+class Session(Target):
+    """What all workers are to be connected to; as it is, nothing: every ready worker will do.
 
     Attributes:
         id: Its number on the pipe.
-        settings: How to connect to it.
+        keyspace: The whole of it.
         buckets: Its open buckets, by name.
     """
 
-    def __init__(self, owner: SessionOwner, settings: ClusterSettings) -> None:
+    id = 0
+
+    def __init__(self, owner: SessionOwner) -> None:
         super().__init__(owner)
-        self.id = next(_numbers)
-        self.settings = settings
         self.buckets: dict[str, BucketSession] = {}
         self.keyspace = Keyspace(self, self)
+
+    def order_number(self, bucket: str, scope: str, collection: str) -> int:
+        """The number under which the keys of a keyspace are ordered."""
+        return 0
+
+    def _open(self, lane: Lane) -> Deferred[dict[str, bytes]]:
+        return succeed({"error": b""})
+
+    def disconnect(self) -> Deferred[Any]:
+        """Tell the workers to disconnect; fires when they have."""
+        self.lanes.clear()
+        return succeed(None)
+
+
+class ClusterSession(Session):
+    """One cluster, as one facade uses it.
+
+    Args:
+        owner: The group of workers.
+        settings: How to connect to it.
+        number: Its number on the pipe, the next one that is free if None.
+
+    Attributes:
+        settings: How to connect to it.
+    """
+
+    def __init__(
+        self, owner: SessionOwner, settings: ClusterSettings, number: int | None = None
+    ) -> None:
+        self.id = next(_numbers) if number is None else number
+        self.settings = settings
+        self._credentials_lock = DeferredLock()
+        super().__init__(owner)
 
     def order_number(self, bucket: str, scope: str, collection: str) -> int:
         """The number under which the keys of a keyspace are ordered."""
@@ -255,12 +338,60 @@ class ClusterSession(Target):
         session = self.buckets.get(name)
         if session is None:
             session = self.buckets[name] = BucketSession(self._owner, self, name)
+            session.closed, session.ended = self.closed, self.ended
             for lane in self.lanes:
                 session.start_on(lane)
         return session
 
+    def set_authenticator(self, authenticator: Authenticator) -> Deferred[None]:
+        """Use other credentials, in all workers that are connected and in all that will be.
+
+        Fires when all that are connected have them; if the SDK refuses them there, nothing has
+        changed. If no worker is connected, it tries again at once and fires when one is.
+        """
+        return self._credentials_lock.run(self._set_authenticator, authenticator)
+
+    @inlineCallbacks
+    def _set_authenticator(
+        self, authenticator: Authenticator
+    ) -> Generator[Deferred[Any], Any, None]:
+        if self.closed:
+            raise PoolClosed("the cluster is closed: make a new one")
+        before = self.settings
+        self.settings = replace(before, authenticator=authenticator)
+        told: list[tuple[bool, Any]] = yield DeferredList(
+            [self._tell_authenticator(lane) for lane in self.lanes], consumeErrors=True
+        )
+        for answered, response in told:
+            # A worker that has ended has a successor, which connects with them.
+            if answered and response["error"]:
+                self.settings = before
+                raise decode_error(response["error"])
+        for target in (self, *self.buckets.values()):
+            target.try_again()
+        if not self.lanes:
+            yield self.when_connected()
+
+    def _tell_authenticator(self, lane: Lane) -> Deferred[dict[str, bytes]]:
+        authenticator = pickle.dumps(self.settings.authenticator)
+        return lane.pipe.call(SetAuthenticator, cluster=self.id, authenticator=authenticator)
+
     def _open(self, lane: Lane) -> Deferred[dict[str, bytes]]:
-        return lane.pipe.call(OpenCluster, cluster=self.id, settings=pickle.dumps(self.settings))
+        settings = self.settings
+        opened = lane.pipe.call(OpenCluster, cluster=self.id, settings=pickle.dumps(settings))
+        return opened.addCallback(self._opened, lane, settings)
+
+    def _opened(
+        self, response: dict[str, bytes], lane: Lane, settings: ClusterSettings
+    ) -> dict[str, bytes] | Deferred[dict[str, bytes]]:
+        if settings is self.settings or self.closed:
+            return response
+        # Other credentials were set on the way: what was refused may now be granted, what was
+        # granted goes on with them.
+        if response["error"]:
+            return self._open(lane)
+        current = self.settings
+        return self._tell_authenticator(lane).addCallback(self._opened, lane, current)
 
     def _connected(self, lane: Lane) -> None:
         for bucket in self.buckets.values():
@@ -294,6 +425,12 @@ class ClusterSession(Target):
         super().close(error)
         for bucket in self.buckets.values():
             bucket.close(error)
+
+    def end(self) -> None:
+        """Its closing has ended, and with it that of its buckets."""
+        super().end()
+        for bucket in self.buckets.values():
+            bucket.end()
 
 
 class BucketSession(Target):

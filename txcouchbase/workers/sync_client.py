@@ -9,30 +9,33 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from couchbase.auth import Authenticator
 from couchbase.bucket import Bucket
 from couchbase.cluster import Cluster
 from couchbase.collection import Collection
-from couchbase.diagnostics import ClusterState, ServiceType
 from couchbase.durability import (
     ClientDurability,
     DurabilityLevel,
-    PersistTo,
+    PersistToExtended,
     ReplicateTo,
     ServerDurability,
 )
 from couchbase.options import (
     ClusterOptions,
     DeltaValue,
-    PingOptions,
     SignedInt64,
-    WaitUntilReadyOptions,
+    TransactionConfig,
 )
 from couchbase.subdocument import StoreSemantics, SubDocOp
 from couchbase.transcoder import Transcoder
 
+from txcouchbase.amp.transactions import from_data
+from txcouchbase.workers.calls import call
+from txcouchbase.workers.row_cluster import RowCluster
+
 if TYPE_CHECKING:
     from txcouchbase.amp.wire import ClusterSettings
-    from txcouchbase.workers.executor import Task
+    from txcouchbase.workers.executor import Place, Task
 
 __all__ = ["SyncClient"]
 
@@ -61,10 +64,12 @@ class SyncClient:
 
     Attributes:
         cluster: The SDK's cluster.
+        rows: The connection for rows.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, rows: RowCluster) -> None:
         self.cluster = cluster
+        self.rows = rows
         self._buckets: dict[str, Bucket] = {}
         self._collections: dict[tuple[str, str, str], Collection] = {}
 
@@ -79,12 +84,30 @@ class SyncClient:
             CouchbaseException: As the SDK's constructor.
         """
         settings: ClusterSettings = pickle.loads(pickled_settings)
-        options = ClusterOptions(settings.authenticator, **settings.options)
-        return cls(Cluster(settings.connstr, options))
+        given = dict(settings.options)
+        if "transaction_config" in given:
+            given["transaction_config"] = from_data(TransactionConfig, given["transaction_config"])
+
+        def sdk_cluster(authenticator: Authenticator) -> Cluster:
+            return Cluster(settings.connstr, ClusterOptions(authenticator, **given))
+
+        rows = RowCluster(sdk_cluster, settings.authenticator)
+        return cls(sdk_cluster(settings.authenticator), rows)
+
+    def set_authenticator(self, pickled_authenticator: bytes) -> None:
+        """Use other credentials, from the application.
+
+        Raises:
+            CouchbaseException: As the SDK's `Cluster.set_authenticator`.
+        """
+        authenticator: Any = pickle.loads(pickled_authenticator)
+        self.cluster.set_authenticator(authenticator)
+        self.rows.set_authenticator(authenticator)
 
     def close(self) -> None:
         """Disconnect."""
         self.cluster.close()
+        self.rows.close()
 
     def open_bucket(self, name: str) -> None:
         """Open a bucket.
@@ -106,14 +129,14 @@ class SyncClient:
         """Run an operation.
 
         Returns:
-            The map that the SDK's binding made of the answer.
+            The map that the SDK's binding made of the answer, or what `call` gives.
 
         Raises:
             CouchbaseException: As the SDK's method.
         """
         place = task.place
-        if task.kind.name in _CLUSTER_OPERATIONS:
-            return _CLUSTER_OPERATIONS[task.kind.name](self, task)
+        if task.kind.blocking:
+            return call(self._sdk_object(place), task)
         path = (place.bucket, place.scope, place.collection)
         collection = self._collections.get(path)
         if collection is None:
@@ -121,31 +144,16 @@ class SyncClient:
             collection = self._collections[path] = scope.collection(place.collection)
         return _run_key_value(collection, task)
 
-    def _ping(self, task: Task) -> dict[str, Any]:
-        options = _duration(task)
-        wire = dict(task.options or {})
-        if "service_types" in wire:
-            wire["service_types"] = [ServiceType(name) for name in wire["service_types"]]
-        target: Any = self._buckets[task.place.bucket] if task.place.bucket else self.cluster
-        result = target.ping(PingOptions(**wire, **options))
-        return dict(result._orig.raw_result)
-
-    def _wait_until_ready(self, task: Task) -> dict[str, Any]:
-        wire = dict(task.options or {})
-        options: dict[str, Any] = {}
-        if "desired_state" in wire:
-            options["desired_state"] = ClusterState(wire["desired_state"])
-        if "service_types" in wire:
-            options["service_types"] = [ServiceType(name) for name in wire["service_types"]]
-        timeout = timedelta(milliseconds=task.remaining())
-        self.cluster.wait_until_ready(timeout, WaitUntilReadyOptions(**options))
-        return {}
-
-
-_CLUSTER_OPERATIONS: dict[str, Callable[[SyncClient, Task], dict[str, Any]]] = {
-    "ping": SyncClient._ping,
-    "wait_until_ready": SyncClient._wait_until_ready,
-}
+    def _sdk_object(self, place: Place) -> Any:
+        """The cluster, bucket, scope or collection of a place."""
+        if not place.bucket:
+            return self.cluster
+        target: Any = self._buckets[place.bucket]
+        if place.scope:
+            target = target.scope(place.scope)
+        if place.collection:
+            target = target.collection(place.collection)
+        return target
 
 
 def _duration(task: Task) -> dict[str, Any]:
@@ -186,7 +194,7 @@ def _run_key_value(collection: Collection, task: Task) -> dict[str, Any]:
     specs = wire.pop("specs", None)
     if "persist_to" in wire:
         options["durability"] = ClientDurability(
-            ReplicateTo(wire.pop("replicate_to")), PersistTo(wire.pop("persist_to"))
+            ReplicateTo(wire.pop("replicate_to")), PersistToExtended(wire.pop("persist_to"))
         )
     for option, value in wire.items():
         convert = _CONVERSIONS.get(option)

@@ -1,0 +1,195 @@
+"""`WorkerGroup`: workers that are alike, from their start to their end."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txcouchbase.exceptions import PoolClosed, WorkerStartFailed
+from txcouchbase.workers.dispatcher import Dispatcher
+from txcouchbase.workers.lane import Lane
+from txcouchbase.workers.session import ClusterSession, Session, Target
+from txcouchbase.workers.supervisor import Supervisor, SupervisorOwner
+from txcouchbase.workers.view import WorkerView
+from txcouchbase.workers.waiting import Waiters
+
+if TYPE_CHECKING:
+    from txcouchbase.amp.wire import ClusterSettings
+    from txcouchbase.workers.config import PoolConfig
+    from txcouchbase.workers.process import Exit
+
+__all__ = ["WorkerGroup"]
+
+_log = Logger()
+
+
+class WorkerGroup(Dispatcher, SupervisorOwner):
+    """Workers that are alike, what they are connected to, and the operations on them."""
+
+    def __init__(self, config: PoolConfig, reactor: Any) -> None:
+        super().__init__(config, reactor)
+        self._supervisor = Supervisor(config, reactor, self._calls, self)
+        self._lanes = self._supervisor.lanes
+        self._sessions: list[Session] = []
+        self._started = False
+        self._closing = False
+        self._ended = False
+        self._closed_waiters = Waiters()
+        self._shutdown_trigger: Any = None
+
+    @property
+    def views(self) -> list[WorkerView]:
+        """What an application sees of the workers."""
+        return self._supervisor.views
+
+    def start(self) -> None:
+        """Start the workers once the reactor runs. A second call does nothing.
+
+        Raises:
+            PoolClosed: The pool is closed.
+        """
+        if self._closing:
+            raise PoolClosed("the pool is closed: make a new one")
+        if self._started:
+            return
+        self._started = True
+        self._shutdown_trigger = self._reactor.addSystemEventTrigger(
+            "before", "shutdown", self._reactor_stops
+        )
+        self._reactor.callWhenRunning(self.later, 0, self._supervisor.start)
+
+    def close(self) -> Deferred[None]:
+        """End all workers, in the end by force.
+
+        Operations that wait for a connection fail with `PoolClosed`; those on a worker get
+        `drain_timeout` to end. Fires when the last process is gone. Idempotent.
+        """
+        if not self._closing:
+            self._closing = True
+            self._close().addBoth(self._closed)
+        return succeed(None) if self._ended else self._closed_waiters.wait()
+
+    # -- from facades ---------------------------------------------------------------------
+
+    def open_session(self, settings: ClusterSettings, number: int | None = None) -> ClusterSession:
+        """Connect all workers, present and future, to a cluster; starts the pool.
+
+        Args:
+            settings: How to connect to it.
+            number: Its number on the pipe, the next one that is free if None.
+
+        Raises:
+            PoolClosed: The pool is closed.
+        """
+        self.start()
+        session = ClusterSession(self, settings, number)
+        self._sessions.append(session)
+        for lane in self.ready_lanes():
+            session.start_on(lane)
+        return session
+
+    @inlineCallbacks
+    def close_session(self, session: ClusterSession) -> Generator[Deferred[Any], Any, None]:
+        """Disconnect all workers from a cluster.
+
+        Its operations on workers get `drain_timeout` to end. Idempotent.
+        """
+        if session not in self._sessions:
+            return
+        session.close(PoolClosed("the cluster is closed: make a new one"))
+        yield self._calls.bounded(session.when_all_idle(), self.config.drain_timeout)
+        yield self._calls.bounded(session.disconnect(), self.config.drain_timeout)
+        if session in self._sessions:
+            self._sessions.remove(session)
+            session.end()
+
+    # -- from the dispatcher and from sessions --------------------------------------------
+
+    def lanes(self) -> list[Lane]:
+        """The lanes of all workers."""
+        return list(self._lanes.values())
+
+    def ready_lanes(self) -> list[Lane]:
+        """The lanes whose worker is ready."""
+        return self._supervisor.ready_lanes()
+
+    def targets(self) -> Iterator[Target]:
+        """What the workers are connected to."""
+        for session in self._sessions:
+            yield session
+            yield from session.buckets.values()
+
+    # -- from the supervisor and from lanes -----------------------------------------------
+
+    def worker_settings(self) -> dict[str, Any]:
+        """What a worker has to know when it starts."""
+        config = self.config
+        return {"client": config.client, "threads": config.worker_threads, "jobs": False}
+
+    def may_be_silent(self, lane: Lane) -> bool:
+        """Whether a worker need not give signs of life now."""
+        return False
+
+    def lane_spoke_nonsense(self, lane: Lane, reason: str) -> None:
+        """A worker sent something that cannot be understood."""
+        self._supervisor.kill(lane, reason)
+
+    def worker_ready(self, lane: Lane) -> None:
+        """A worker has started: connect it."""
+        for session in self._sessions:
+            session.start_on(lane)
+
+    def worker_lost(self, lane: Lane, exit: Exit) -> None:
+        """A worker has ended: what was queued or only reads goes to others, the rest fails."""
+        for session in self._sessions:
+            session.lane_lost(lane)
+        again, failed = lane.lost(exit)
+        self._take_back(again, closing=self._closing)
+        for operation, error in failed:
+            operation.fail(error)
+
+    def crash_loop_began(self, error: WorkerStartFailed) -> None:
+        """No worker gets ready: refuse what comes, fail what waits."""
+        if not self._closing:
+            self.refusal = error
+        for session in list(self._sessions):
+            session.fail(error)
+
+    def crash_loop_ended(self) -> None:
+        """A worker got ready after all."""
+        if not self._closing:
+            self.refusal = None
+
+    # -- closing --------------------------------------------------------------------------
+
+    def _reactor_stops(self) -> Deferred[None]:
+        self._shutdown_trigger = None  # it has fired
+        return self.close()
+
+    @inlineCallbacks
+    def _close(self) -> Generator[Deferred[Any], Any, None]:
+        self.refusal = PoolClosed("the pool is closed: make a new one")
+        self._supervisor.replace_none()
+        if self._shutdown_trigger is not None:
+            self._reactor.removeSystemEventTrigger(self._shutdown_trigger)
+        for target in list(self.targets()):
+            if not target.lanes:
+                target.fail(self.refusal)
+        yield self._calls.bounded(self._when_idle(), self.config.drain_timeout)
+        for session in self._sessions:
+            session.close(self.refusal)
+        yield self._supervisor.end()
+
+    def _closed(self, result: Any) -> None:
+        self._ended = True
+        self._calls.cancel_all()
+        self._room_waiters.fail(PoolClosed("the pool is closed: make a new one"))
+        if isinstance(result, Failure):
+            _log.failure("closing the pool went wrong", result)
+        for session in self._sessions:
+            session.end()
+        self._closed_waiters.release_present()

@@ -1,0 +1,295 @@
+"""Rows through the SDK, which gathers a whole answer before its first row.
+
+`CallbackRows` starts a query through the SDK's binding with a callback. The binding calls it when
+the answer is there, after which its `next` never waits. The binding is not public API: `mismatch`
+tells whether it is as expected, and `ThreadRows` takes over where it is not: the SDK's own
+requests, each bite in a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from couchbase.analytics import AnalyticsRequest
+from couchbase.cluster import Cluster
+from couchbase.n1ql import N1QLRequest
+from couchbase.search import FullTextSearchRequest
+from couchbase.serializer import Serializer
+from couchbase.views import ViewRequest
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+
+from txcouchbase.amp import wire
+from txcouchbase.amp.rows import CHUNK_BYTES, CHUNK_ROWS
+from txcouchbase.workers.raw_client import RawClient
+from txcouchbase.workers.row_cluster import RowCluster
+
+if TYPE_CHECKING:
+    from txcouchbase.workers.executor import Task
+
+__all__ = ["CallbackRows", "ThreadRows", "mismatch"]
+
+_FUNCTIONS = {
+    "query": "pycbc_query",
+    "analytics_query": "pycbc_analytics_query",
+    "search_query": "pycbc_search_query",
+    "view_query": "pycbc_view_query",
+}
+
+try:
+    from couchbase.logic import pycbc_core
+
+    _connection_class: Any = pycbc_core.pycbc_connection
+    _result_class: Any = pycbc_core.pycbc_streamed_result
+except (ImportError, AttributeError):  # reported by `mismatch`
+    _connection_class = _result_class = None
+
+
+def mismatch() -> str:
+    """What about the installed SDK's binding is not as expected; empty if all is."""
+    lacking = [name for name in _FUNCTIONS.values() if not hasattr(_connection_class, name)]
+    lacking += [name for name in ("__next__", "cancel") if not hasattr(_result_class, name)]
+    return f"lacks {', '.join(lacking)}" if lacking else ""
+
+
+def _arguments(task: Task) -> dict[str, Any]:
+    assert task.value is not None
+    arguments: dict[str, Any] = wire.decode(task.value)
+    remaining = task.remaining()
+    if remaining:
+        arguments["timeout"] = arguments["streaming_timeout"] = remaining
+    return arguments
+
+
+class _Bites:
+    """Cuts rows into chunks.
+
+    Args:
+        rows: Raises when it cannot go on.
+        last: Called after the last row for what comes then.
+    """
+
+    def __init__(self, rows: Iterator[Any], last: Callable[[], dict[str, Any]]) -> None:
+        self._rows = rows
+        self._last = last
+        self._left: bytes | None = None
+        self._outcome: dict[str, Any] | Exception | None = None
+
+    def take(self) -> list[bytes] | dict[str, Any]:
+        """One chunk, or after the last what comes then; raises in place of further rows."""
+        chunk: list[bytes] = []
+        size = 0
+        if self._left is not None:
+            chunk.append(self._left)
+            size, self._left = len(self._left), None
+        while self._outcome is None and len(chunk) < CHUNK_ROWS:
+            row = self._next()
+            if row is None:
+                break
+            size += len(row)
+            if chunk and size > CHUNK_BYTES:
+                self._left = row
+                break
+            chunk.append(row)
+        if chunk:
+            return chunk
+        assert self._outcome is not None
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
+
+    def _next(self) -> bytes | None:
+        try:
+            row = next(self._rows, None)
+            if row is None:
+                self._outcome = self._last()
+        except Exception as error:  # it is told after the rows that were there before it
+            self._outcome = error
+            return None
+        # Of search and views the binding makes maps.
+        return wire.encode(row) if isinstance(row, dict) else row
+
+
+class CallbackRows:
+    """The rows of one query, started with a callback. No thread waits for anything.
+
+    Args:
+        rows: The connection.
+        reactor: The worker's reactor.
+        task: The operation.
+        ready: Called in the reactor thread once the answer is there.
+    """
+
+    def __init__(
+        self, rows: RowCluster, reactor: Any, task: Task, ready: Callable[[], None]
+    ) -> None:
+        self._cluster = rows
+        self._task = task
+        self._ready = ready
+        self._reactor = reactor
+        self._stopped = False
+        self._result: Any = None
+        self._bites = _Bites(self._rows(), self._last)
+
+    def start(self) -> None:
+        """Send the request, once the connection is there."""
+        if self._cluster.cluster is not None:
+            self._send(self._cluster.cluster)
+        else:
+            pool = self._reactor.getThreadPool()
+            connected = deferToThreadPool(self._reactor, pool, self._cluster.get)
+            connected.addCallback(self._send).addErrback(self._failed)
+
+    def _send(self, cluster: Cluster) -> None:
+        if self._stopped:
+            self._ready()
+            return
+        function = getattr(cluster._impl.connection, _FUNCTIONS[self._task.kind.name])
+        self._result = function(callback=self._answered, **_arguments(self._task))
+
+    def _failed(self, failure: Failure) -> None:
+        self._bites = _Bites(_raising(failure.value), self._last)
+        self._ready()
+
+    def _answered(self, _: Any) -> None:
+        """In the SDK's I/O thread."""
+        self._reactor.callFromThread(self._ready)
+
+    def take(self) -> list[bytes] | dict[str, Any]:
+        """One chunk, or what comes last."""
+        return self._bites.take()
+
+    def stop(self) -> None:
+        """Let go of the rows. A request at the server cannot be called back."""
+        self._stopped = True
+        if self._result is not None:
+            self._result.cancel()
+
+    def _rows(self) -> Iterator[Any]:
+        for row in self._result:
+            if row is None:
+                return
+            if not isinstance(row, (bytes, dict)):
+                raise RawClient.exception(row)
+            yield row
+
+    def _last(self) -> dict[str, Any]:
+        response = next(self._result)
+        if not hasattr(response, "raw_result"):
+            raise RawClient.exception(response)
+        return dict(response.raw_result)
+
+
+def _raising(error: Any) -> Iterator[Any]:
+    yield from ()
+    raise error
+
+
+class _Undecoded(Serializer):
+    def serialize(self, value: Any) -> bytes:
+        raise NotImplementedError
+
+    def deserialize(self, value: bytes) -> bytes:
+        return value
+
+
+class _KeepsResponse:
+    """Keeps what comes after the rows as it is, for the application to understand."""
+
+    _metadata: Any
+
+    def _set_metadata(self, response: Any) -> None:
+        if not hasattr(response, "raw_result"):
+            raise RawClient.exception(response)
+        self._metadata = dict(response.raw_result)
+
+
+class _Query(_KeepsResponse, N1QLRequest):
+    pass
+
+
+class _Analytics(_KeepsResponse, AnalyticsRequest):
+    pass
+
+
+class _Search(_KeepsResponse, FullTextSearchRequest):
+    pass
+
+
+class _View(_KeepsResponse, ViewRequest):
+    pass
+
+
+_REQUESTS: dict[str, Any] = {
+    "query": _Query,
+    "analytics_query": _Analytics,
+    "search_query": _Search,
+    "view_query": _View,
+}
+
+
+class ThreadRows:
+    """The rows of one query through the SDK's own request, each bite in a thread.
+
+    Args:
+        rows: The connection.
+        reactor: The worker's reactor.
+        task: The operation.
+        ready: Called in the reactor thread when a bite was taken.
+    """
+
+    def __init__(
+        self, rows: RowCluster, reactor: Any, task: Task, ready: Callable[[], None]
+    ) -> None:
+        self._cluster = rows
+        self._task = task
+        self._ready = ready
+        self._reactor = reactor
+        self._request: Any = None
+        self._bites = _Bites(self._rows(), self._last)
+        self._taken: list[bytes] | dict[str, Any] | Exception = []
+
+    def start(self) -> None:
+        """Take the first bite, which sends the request and waits for the server."""
+        self._reactor.getThreadPool().callInThread(self._bite)
+
+    def take(self) -> list[bytes] | dict[str, Any]:
+        """The bite that was taken; the next one follows."""
+        taken, self._taken = self._taken, []
+        if isinstance(taken, Exception):
+            raise taken
+        if taken and isinstance(taken, list):
+            self._reactor.getThreadPool().callInThread(self._bite)
+        return taken
+
+    def stop(self) -> None:
+        """Let go of the rows."""
+        if self._request is not None and self._request._streaming_result is not None:
+            self._request._streaming_result.cancel()
+
+    def _bite(self) -> None:
+        """In a thread."""
+        try:
+            taken: list[bytes] | dict[str, Any] | Exception = self._bites.take()
+        except Exception as error:  # the caller has to hear of it, whatever it is
+            taken = error
+        self._reactor.callFromThread(self._arrived, taken)
+
+    def _arrived(self, taken: list[bytes] | dict[str, Any] | Exception) -> None:
+        self._taken = taken
+        self._ready()
+
+    def _rows(self) -> Iterator[Any]:
+        self._request = _REQUESTS[self._task.kind.name](
+            self._cluster.get()._impl.connection,
+            _arguments(self._task),
+            # No class of rows: search and views hand out the binding's maps then.
+            row_factory=object,
+            default_serializer=_Undecoded(),
+        )
+        yield from self._request
+
+    def _last(self) -> dict[str, Any]:
+        result: dict[str, Any] = self._request.metadata()
+        return result
