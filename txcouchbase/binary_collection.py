@@ -1,78 +1,120 @@
-"""`TxBinaryCollection`: counters and binary values as Deferreds."""
+"""`TxBinaryCollection` and `TxRawBinaryCollection`: counters and binary values."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from couchbase.result import CounterResult, MutationResult
 from twisted.internet.defer import Deferred
 
-from txcouchbase.amp.operations import OPERATIONS
-from txcouchbase.keyvalue import binary_value, read_counter
+from txcouchbase.client import raw
+from txcouchbase.multi_result import MultiCounterResult, MultiMutationResult
 
 if TYPE_CHECKING:
     from couchbase.options import (
+        AppendMultiOptions,
         AppendOptions,
+        DecrementMultiOptions,
         DecrementOptions,
+        IncrementMultiOptions,
         IncrementOptions,
+        PrependMultiOptions,
         PrependOptions,
     )
 
-    from txcouchbase.collection import TxCollection
+    from txcouchbase.base_collection import BaseCollection
 
-__all__ = ["BinaryCollection", "TxBinaryCollection"]
+__all__ = ["BinaryCollection", "BinaryMethods", "TxBinaryCollection", "TxRawBinaryCollection"]
 
 
-class TxBinaryCollection:
-    """The operations of a collection on counters and on binary values.
+class BaseBinaryCollection:
+    """What the methods on counters and on binary values stand on.
 
     Args:
-        collection: The collection, as `TxCollection.binary` does.
+        collection: The collection, as its method `binary` does.
     """
 
-    def __init__(self, collection: TxCollection) -> None:
+    def __init__(self, collection: BaseCollection) -> None:
         self._collection = collection
 
+
+class BinaryMethods(BaseBinaryCollection):
+    """The methods on counters and on binary values; see `KeyValueMethods`."""
+
     def increment(
-        self, key: str, *opts: IncrementOptions, **kwargs: Any
+        self, /, key: str, *opts: IncrementOptions, **kwargs: Any
     ) -> Deferred[CounterResult]:
         """Add to a counter, which `initial` creates where it is missing."""
-        return self._count("increment", key, opts, kwargs)
+        return self._collection._start("increment", key, opts, kwargs)
 
     def decrement(
-        self, key: str, *opts: DecrementOptions, **kwargs: Any
+        self, /, key: str, *opts: DecrementOptions, **kwargs: Any
     ) -> Deferred[CounterResult]:
         """Subtract from a counter, which never falls below zero."""
-        return self._count("decrement", key, opts, kwargs)
+        return self._collection._start("decrement", key, opts, kwargs)
 
     def append(
-        self, key: str, value: str | bytes | bytearray, *opts: AppendOptions, **kwargs: Any
+        self, /, key: str, value: str | bytes | bytearray, *opts: AppendOptions, **kwargs: Any
     ) -> Deferred[MutationResult]:
         """Add bytes at the end of a document."""
-        return self._join("append", key, value, opts, kwargs)
+        return self._collection._start("append", key, opts, kwargs, value)
 
     def prepend(
-        self, key: str, value: str | bytes | bytearray, *opts: PrependOptions, **kwargs: Any
+        self, /, key: str, value: str | bytes | bytearray, *opts: PrependOptions, **kwargs: Any
     ) -> Deferred[MutationResult]:
         """Add bytes at the start of a document."""
-        return self._join("prepend", key, value, opts, kwargs)
+        return self._collection._start("prepend", key, opts, kwargs, value)
 
-    def _count(
-        self, name: str, key: str, opts: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Deferred[Any]:
-        collection = self._collection
-        options = collection._options(opts, kwargs)
-        read_counter(options)
-        return collection._start(options.operation(OPERATIONS[name], collection._keyspace, key))
+    def increment_multi(
+        self, /, keys: Iterable[str], *opts: IncrementMultiOptions, **kwargs: Any
+    ) -> Deferred[MultiCounterResult]:
+        """Add to many counters; see `MultiMethods`."""
+        return self._collection._start_multi("increment", keys, opts, kwargs)
 
-    def _join(
-        self, name: str, key: str, value: Any, opts: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Deferred[Any]:
-        collection = self._collection
-        options = collection._options(opts, kwargs)
-        return collection._start(
-            options.operation(OPERATIONS[name], collection._keyspace, key, binary_value(value))
-        )
+    def decrement_multi(
+        self, /, keys: Iterable[str], *opts: DecrementMultiOptions, **kwargs: Any
+    ) -> Deferred[MultiCounterResult]:
+        """Subtract from many counters; see `MultiMethods`."""
+        return self._collection._start_multi("decrement", keys, opts, kwargs)
+
+    def append_multi(
+        self,
+        /,
+        keys_and_values: Mapping[str, str | bytes | bytearray],
+        *opts: AppendMultiOptions,
+        **kwargs: Any,
+    ) -> Deferred[MultiMutationResult]:
+        """Add bytes at the end of many documents; see `MultiMethods`."""
+        return self._collection._start_multi("append", keys_and_values, opts, kwargs)
+
+    def prepend_multi(
+        self,
+        /,
+        keys_and_values: Mapping[str, str | bytes | bytearray],
+        *opts: PrependMultiOptions,
+        **kwargs: Any,
+    ) -> Deferred[MultiMutationResult]:
+        """Add bytes at the start of many documents; see `MultiMethods`."""
+        return self._collection._start_multi("prepend", keys_and_values, opts, kwargs)
+
+
+class TxRawBinaryCollection(BaseBinaryCollection):
+    """The methods of `BinaryMethods`, each of which returns an `AsyncResult`."""
+
+    increment = raw(BinaryMethods.increment)
+    decrement = raw(BinaryMethods.decrement)
+    append = raw(BinaryMethods.append)
+    prepend = raw(BinaryMethods.prepend)
+    increment_multi = raw(BinaryMethods.increment_multi)
+    decrement_multi = raw(BinaryMethods.decrement_multi)
+    append_multi = raw(BinaryMethods.append_multi)
+    prepend_multi = raw(BinaryMethods.prepend_multi)
+
+
+# The two forms differ in what their methods return, on purpose.
+class TxBinaryCollection(BinaryMethods, TxRawBinaryCollection):  # type: ignore[misc]
+    """The methods of `BinaryMethods`, each of which returns a Deferred."""
 
 
 BinaryCollection = TxBinaryCollection

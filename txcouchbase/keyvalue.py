@@ -1,19 +1,11 @@
-"""Key-value operations: from the arguments of a facade's method to what goes to the pool, and
-from its answer to the SDK's Result.
-
-Options are read with the SDK's own `couchbase.options.forward_args`, so that they mean here
-what they mean there.
-"""
+"""Key-value operations, from the call to the SDK's Result."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from couchbase.durability import DurabilityLevel
-from couchbase.exceptions import InvalidArgumentException
-from couchbase.options import DeltaValue, SignedInt64, forward_args
+from couchbase.exceptions import DocumentNotFoundException, InvalidArgumentException
 from couchbase.result import (
     CounterResult,
     ExistsResult,
@@ -22,52 +14,82 @@ from couchbase.result import (
     MutateInResult,
     MutationResult,
 )
-from couchbase.subdocument import StoreSemantics, SubDocOp
 from couchbase.transcoder import Transcoder
 from twisted.internet.defer import Deferred
 
-from txcouchbase.amp.operations import OperationKind
-from txcouchbase.results import raw_result
+from txcouchbase.results import AsyncResult, raw_result
 from txcouchbase.workers.operation import Operation
-from txcouchbase.workers.session import Keyspace
 
-__all__ = ["DURABLE_TIMEOUT", "KeyValueOperation", "Options", "binary_value", "read_options"]
+if TYPE_CHECKING:
+    from txcouchbase.workers.pool import WorkerPool
 
-DURABLE_TIMEOUT = 10.0
-"""The SDK's default for a mutation with a durability level (seconds)."""
-
-_SPANS = ("span", "parent_span")
+__all__ = ["RESULTS", "DeferredOperation", "KeyValueOperation", "RawOperation"]
 
 
 class KeyValueOperation(Operation):
-    """A key-value operation that ends in a Deferred."""
+    """A key-value operation. What derives from it says who gets the Result.
 
-    __slots__ = ("deferred", "on_cancel", "transcoder")
+    Attributes:
+        pool: Where it was started.
+        quiet: Whether a missing document is an unsuccessful Result instead of an error.
+        transcoder: Decodes the value of the Result, None where there is none.
+    """
 
-    transcoder: Transcoder
-    on_cancel: Callable[[Operation], None]
+    __slots__ = ("pool", "quiet", "transcoder")
 
-    def start(
-        self, submit: Callable[[Operation], None], cancel: Callable[[Operation], None]
-    ) -> Deferred[Any]:
-        """Hand the operation over; the Deferred fires with its Result."""
+    pool: WorkerPool
+    quiet: bool
+    transcoder: Transcoder | None
+
+    def start(self, pool: WorkerPool) -> Deferred[Any]:
+        """Hand the operation over; returns what its caller gets, for type checkers a Deferred."""
+        raise NotImplementedError
+
+    def submit(self, pool: WorkerPool) -> None:
+        """Hand the operation over, or refuse it as the pool does."""
         if self.key is None:
             raise InvalidArgumentException(
                 "bucket/scope/collection/key must be valid UTF-8 strings"
             )
-        self.on_cancel = cancel
+        self.pool = pool
+        try:
+            pool.submit(self)
+        except Exception as error:  # whatever the pool refuses with is the caller's answer
+            self.refuse(error)
+
+    def fail(self, error: Exception) -> None:
+        """Deliver an exception, or the Result of a missing document."""
+        if (
+            self.quiet
+            and isinstance(error, DocumentNotFoundException)
+            and self.kind.name != "unlock"
+        ):
+            # Without a CAS, a value, and something to decode it: unsuccessful.
+            self.transcoder = None
+            self.succeed({})
+        else:
+            self.refuse(error)
+
+    def refuse(self, error: Exception) -> None:
+        """Deliver an exception."""
+        raise NotImplementedError
+
+
+class DeferredOperation(KeyValueOperation):
+    """A key-value operation that ends in a Deferred."""
+
+    __slots__ = ("deferred",)
+
+    def start(self, pool: WorkerPool) -> Deferred[Any]:
+        """Hand the operation over; the Deferred fires with its Result."""
         deferred: Deferred[Any] = Deferred(self._cancelled)
         self.deferred: Deferred[Any] | None = deferred
-        try:
-            submit(self)
-        except Exception as error:  # whatever the pool refuses with is the caller's answer
-            self.deferred = None
-            deferred.errback(error)
+        self.submit(pool)
         return deferred
 
     def _cancelled(self, deferred: Deferred[Any]) -> None:
         self.deferred = None
-        self.on_cancel(self)
+        self.pool.cancel(self)
 
     def succeed(self, result: dict[str, Any]) -> None:
         """Fire the Deferred with the SDK's Result."""
@@ -75,48 +97,80 @@ class KeyValueOperation(Operation):
         if deferred is None:
             return
         try:
-            built = _RESULTS[self.kind.name](self, result)
+            built = RESULTS[self.kind.name](self.key, self.transcoder, result)
         except Exception as error:  # the caller has to hear of it, whatever it is
             deferred.errback(error)
         else:
             deferred.callback(built)
 
-    def fail(self, error: Exception) -> None:
+    def refuse(self, error: Exception) -> None:
         """Fire the Deferred with an exception."""
         deferred, self.deferred = self.deferred, None
         if deferred is not None:
             deferred.errback(error)
 
 
-def _get_result(operation: KeyValueOperation, raw: dict[str, Any]) -> GetResult:
-    return GetResult(raw_result(raw), transcoder=operation.transcoder, key=operation.key)
+class RawOperation(KeyValueOperation):
+    """A key-value operation that ends in an `AsyncResult`."""
+
+    __slots__ = ("result",)
+
+    def start(self, pool: WorkerPool) -> Any:
+        """Hand the operation over; returns the `AsyncResult` that gets its Result."""
+        result = self.result = AsyncResult[Any](self, pool.reactor)
+        self.submit(pool)
+        return result
+
+    def cancel(self) -> None:
+        """The caller no longer wants the answer."""
+        self.pool.cancel(self)
+
+    def succeed(self, result: dict[str, Any]) -> None:
+        """Give the SDK's Result to the `AsyncResult`."""
+        try:
+            built = RESULTS[self.kind.name](self.key, self.transcoder, result)
+        except Exception as error:  # the caller has to hear of it, whatever it is
+            self.result.failed(error)
+        else:
+            self.result.succeeded(built)
+
+    def refuse(self, error: Exception) -> None:
+        """Give an exception to the `AsyncResult`."""
+        self.result.failed(error)
 
 
-def _mutation_result(operation: KeyValueOperation, raw: dict[str, Any]) -> MutationResult:
-    return MutationResult(raw_result(raw), key=operation.key)
+_Raw = dict[str, Any]
 
 
-def _exists_result(operation: KeyValueOperation, raw: dict[str, Any]) -> ExistsResult:
-    return ExistsResult(raw_result(raw), key=operation.key)
+def _get_result(key: str, transcoder: Transcoder | None, raw: _Raw) -> GetResult:
+    return GetResult(raw_result(raw), transcoder=transcoder, key=key)
 
 
-def _counter_result(operation: KeyValueOperation, raw: dict[str, Any]) -> CounterResult:
-    return CounterResult(raw_result(raw), key=operation.key)
+def _mutation_result(key: str, transcoder: Transcoder | None, raw: _Raw) -> MutationResult:
+    return MutationResult(raw_result(raw), key=key)
 
 
-def _lookup_result(operation: KeyValueOperation, raw: dict[str, Any]) -> LookupInResult:
-    return LookupInResult(
-        raw_result(raw), transcoder=operation.transcoder, is_subdoc=True, key=operation.key
-    )
+def _exists_result(key: str, transcoder: Transcoder | None, raw: _Raw) -> ExistsResult:
+    return ExistsResult(raw_result(raw), key=key)
 
 
-def _mutate_in_result(operation: KeyValueOperation, raw: dict[str, Any]) -> MutateInResult:
-    return MutateInResult(
-        raw_result(raw), transcoder=operation.transcoder, is_subdoc=True, key=operation.key
-    )
+def _counter_result(key: str, transcoder: Transcoder | None, raw: _Raw) -> CounterResult:
+    return CounterResult(raw_result(raw), key=key)
 
 
-_RESULTS: dict[str, Callable[[KeyValueOperation, dict[str, Any]], Any]] = {
+def _lookup_result(key: str, transcoder: Transcoder | None, raw: _Raw) -> LookupInResult:
+    return LookupInResult(raw_result(raw), transcoder=transcoder, is_subdoc=True, key=key)
+
+
+def _mutate_in_result(key: str, transcoder: Transcoder | None, raw: _Raw) -> MutateInResult:
+    return MutateInResult(raw_result(raw), transcoder=transcoder, is_subdoc=True, key=key)
+
+
+def _no_result(key: str, transcoder: Transcoder | None, raw: _Raw) -> None:
+    return None
+
+
+RESULTS: dict[str, Callable[[Any, Transcoder | None, _Raw], Any]] = {
     "get": _get_result,
     "get_and_lock": _get_result,
     "get_and_touch": _get_result,
@@ -132,191 +186,6 @@ _RESULTS: dict[str, Callable[[KeyValueOperation, dict[str, Any]], Any]] = {
     "prepend": _mutation_result,
     "increment": _counter_result,
     "decrement": _counter_result,
-    "unlock": lambda operation, raw: None,
+    "unlock": _no_result,
 }
-
-
-class Options:
-    """The options of one call.
-
-    Attributes:
-        timeout: The caller's (seconds), None for the default.
-        default_timeout: The default (seconds).
-        transcoder: The caller's, or the collection's.
-        wire: The other options, by the binding's names.
-    """
-
-    __slots__ = ("default_timeout", "timeout", "transcoder", "wire")
-
-    def __init__(
-        self,
-        timeout: float | None,
-        default_timeout: float,
-        transcoder: Transcoder,
-        wire: dict[str, Any],
-    ) -> None:
-        self.timeout = timeout
-        self.default_timeout = default_timeout
-        self.transcoder = transcoder
-        self.wire = wire
-
-    def operation(
-        self,
-        kind: OperationKind,
-        keyspace: Keyspace,
-        key: str,
-        value: bytes | None = None,
-        flags: int = 0,
-    ) -> KeyValueOperation:
-        """The operation that these options are for."""
-        operation = KeyValueOperation(
-            kind,
-            keyspace,
-            key,
-            value,
-            flags,
-            self.wire or None,
-            self.timeout,
-            self.default_timeout,
-        )
-        operation.transcoder = self.transcoder
-        return operation
-
-
-def read_options(
-    opts: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    transcoder: Transcoder,
-    default_timeout: float,
-) -> Options:
-    """Read an options block and keywords as the SDK does.
-
-    Raises:
-        InvalidArgumentException: A value is not what its option takes.
-    """
-    wire = forward_args(kwargs, *opts)
-    for span in _SPANS:
-        wire.pop(span, None)
-    chosen = wire.pop("transcoder", None)
-    milliseconds = wire.pop("timeout", None)
-    durability = wire.pop("durability", None)
-    if isinstance(durability, dict):
-        wire.update(durability)
-    elif durability is not None:
-        wire["durability_level"] = int(DurabilityLevel(durability))
-        default_timeout = DURABLE_TIMEOUT
-    return Options(
-        milliseconds / 1000.0 if milliseconds is not None else None,
-        default_timeout,
-        chosen if chosen is not None else transcoder,
-        {name: value for name, value in wire.items() if value is not None},
-    )
-
-
-def read_projection(options: Options) -> None:
-    """Turn the options of `get` into the binding's.
-
-    Raises:
-        InvalidArgumentException: `project` is not a list of strings.
-    """
-    wire = options.wire
-    project = wire.pop("project", None)
-    if project:
-        if not isinstance(project, list) or not all(isinstance(path, str) for path in project):
-            raise InvalidArgumentException("Project must be a list of strings.")
-        wire["projections"] = project
-    elif project is not None:
-        # An empty list still asks for the projected form, as in the SDK.
-        wire["projections"] = []
-    if not wire.get("with_expiry", True):
-        del wire["with_expiry"]
-
-
-def read_counter(options: Options) -> None:
-    """Turn the options of a counter into the binding's.
-
-    Raises:
-        InvalidArgumentException: `delta` or `initial` is not of the SDK's type or out of range.
-    """
-    wire = options.wire
-    delta: Any = wire.pop("delta", None) or DeltaValue(1)
-    initial: Any = wire.pop("initial", None) or SignedInt64(0)
-    if not DeltaValue.is_valid(delta):
-        raise InvalidArgumentException("Argument is not valid DeltaValue")
-    if not SignedInt64.is_valid(initial):
-        raise InvalidArgumentException("Argument is not valid SignedInt64")
-    wire["delta"] = int(delta)
-    # A negative one means that the counter is not created.
-    if int(initial) >= 0:
-        wire["initial_value"] = int(initial)
-
-
-def binary_value(value: str | bytes | bytearray) -> bytes:
-    """The bytes to append or prepend.
-
-    Raises:
-        ValueError: The value is neither text nor bytes.
-    """
-    if isinstance(value, str):
-        return value.encode("utf-8")
-    if isinstance(value, (bytes, bytearray)):
-        return bytes(value)
-    raise ValueError("The value provided must of type str, bytes or bytearray.")
-
-
-def lookup_specs(specs: Iterable[Any]) -> list[tuple[Any, ...]]:
-    """The specs of `lookup_in` as plain data."""
-    return [(spec[0].value, *spec[1:]) for spec in specs]
-
-
-_LIST_VALUES = (SubDocOp.ARRAY_PUSH_FIRST, SubDocOp.ARRAY_PUSH_LAST, SubDocOp.ARRAY_INSERT)
-_SEMANTICS = {
-    "insert_doc": StoreSemantics.INSERT,
-    "upsert_doc": StoreSemantics.UPSERT,
-    "replace_doc": StoreSemantics.REPLACE,
-}
-
-
-def mutation_specs(specs: Iterable[Any], transcoder: Transcoder) -> list[tuple[Any, ...]]:
-    """The specs of `mutate_in` as plain data, their values encoded."""
-    plain = []
-    for spec in specs:
-        operation, *rest = spec
-        if len(rest) == 5:
-            value = rest[4]
-            if operation in _LIST_VALUES:
-                # Several values at once: a list without its brackets.
-                rest[4] = json.dumps(value, ensure_ascii=False)[1:-1].encode("utf-8")
-            else:
-                rest[4] = transcoder.encode_value(value)[0]
-        plain.append((operation.value, *rest))
-    return plain
-
-
-def read_mutate_in(options: Options, specs: Iterable[Any]) -> None:
-    """Turn the options and specs of `mutate_in` into the binding's.
-
-    Raises:
-        InvalidArgumentException: Options exclude each other.
-    """
-    wire = options.wire
-    specs = list(specs)
-    operations = [spec[0] for spec in specs]
-    if wire.get("preserve_expiry") is True:
-        if SubDocOp.DICT_ADD in operations:
-            raise InvalidArgumentException(
-                "The preserve_expiry option cannot be set for mutate_in with insert operations."
-            )
-        if SubDocOp.REPLACE in operations and wire.get("expiry"):
-            raise InvalidArgumentException(
-                "The expiry and preserve_expiry options cannot both be set for mutate_in with "
-                "replace operations."
-            )
-    semantics = [
-        semantic for name, semantic in _SEMANTICS.items() if wire.pop(name, None) is not None
-    ]
-    if len(semantics) > 1:
-        raise InvalidArgumentException("Cannot set multiple store semantics.")
-    if semantics:
-        wire["store_semantics"] = semantics[0].value
-    wire["specs"] = mutation_specs(specs, options.transcoder)
+"""What makes the SDK's Result of a key, what decodes its value, and the binding's map."""

@@ -1,0 +1,253 @@
+"""From the arguments of a key-value method to what goes to the pool.
+
+Options are read with the SDK's own `couchbase.options.forward_args`, so that they mean here
+what they mean there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from couchbase.durability import DurabilityLevel
+from couchbase.exceptions import InvalidArgumentException
+from couchbase.logic.validation import validate_bool
+from couchbase.options import DeltaValue, SignedInt64, forward_args
+from couchbase.subdocument import StoreSemantics, SubDocOp
+from couchbase.transcoder import Transcoder
+
+if TYPE_CHECKING:
+    from txcouchbase.amp.operations import OperationKind
+    from txcouchbase.keyvalue import KeyValueOperation
+    from txcouchbase.workers.session import Keyspace
+
+__all__ = ["DURABLE_TIMEOUT", "Options", "encode_value", "read_options"]
+
+DURABLE_TIMEOUT = 10.0
+"""The SDK's default for a mutation with a durability level (seconds)."""
+
+_SPANS = ("span", "parent_span")
+
+
+class Options:
+    """The options of one call.
+
+    Attributes:
+        timeout: The caller's (seconds), None for the default.
+        default_timeout: The default (seconds).
+        transcoder: The caller's, or the collection's.
+        quiet: The caller's, or the collection's.
+        wire: The other options, by the binding's names.
+    """
+
+    __slots__ = ("default_timeout", "quiet", "timeout", "transcoder", "wire")
+
+    def __init__(
+        self,
+        timeout: float | None,
+        default_timeout: float,
+        transcoder: Transcoder,
+        quiet: bool,
+        wire: dict[str, Any],
+    ) -> None:
+        self.timeout = timeout
+        self.default_timeout = default_timeout
+        self.transcoder = transcoder
+        self.quiet = quiet
+        self.wire = wire
+
+    def operation(
+        self,
+        form: type[KeyValueOperation],
+        kind: OperationKind,
+        keyspace: Keyspace,
+        key: str,
+        value: bytes | None,
+        flags: int,
+    ) -> KeyValueOperation:
+        """The operation that these options are for."""
+        operation = form(
+            kind, keyspace, key, value, flags, self.wire or None, self.timeout, self.default_timeout
+        )
+        operation.transcoder = self.transcoder
+        operation.quiet = self.quiet
+        return operation
+
+
+def read_options(
+    name: str,
+    opts: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    transcoder: Transcoder,
+    default_timeout: float,
+    quiet: bool,
+) -> Options:
+    """Read the options block and the keywords of the operation of that name as the SDK does,
+    and `quiet`.
+
+    Raises:
+        InvalidArgumentException: A value is not what its option takes.
+    """
+    wire = forward_args(kwargs, *opts)
+    chosen_quiet = wire.pop("quiet", None)
+    if chosen_quiet is not None:
+        quiet = validate_bool(chosen_quiet)
+    for span in _SPANS:
+        wire.pop(span, None)
+    chosen = wire.pop("transcoder", None)
+    milliseconds = wire.pop("timeout", None)
+    durability = wire.pop("durability", None)
+    if isinstance(durability, dict):
+        wire.update(durability)
+    elif durability is not None:
+        wire["durability_level"] = int(DurabilityLevel(durability))
+        default_timeout = DURABLE_TIMEOUT
+    options = Options(
+        milliseconds / 1000.0 if milliseconds is not None else None,
+        default_timeout,
+        chosen if chosen is not None else transcoder,
+        quiet,
+        {option: value for option, value in wire.items() if value is not None},
+    )
+    reader = _READERS.get(name)
+    if reader is not None:
+        reader(options)
+    if name == "mutate_in":
+        # As in the SDK: what it returns is decoded with the collection's.
+        options.transcoder = transcoder
+    return options
+
+
+def encode_value(name: str, value: Any, transcoder: Transcoder) -> tuple[bytes, int]:
+    """The bytes and the flags of the value that an operation of that name takes.
+
+    Raises:
+        ValueError: It cannot be encoded, or is neither text nor bytes for the operations that
+            join values.
+    """
+    if name not in ("append", "prepend"):
+        return transcoder.encode_value(value)
+    if isinstance(value, str):
+        return value.encode("utf-8"), 0
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value), 0
+    raise ValueError("The value provided must of type str, bytes or bytearray.")
+
+
+def _read_projection(options: Options) -> None:
+    """Turn the options of `get` into the binding's.
+
+    Raises:
+        InvalidArgumentException: `project` is not a list of strings.
+    """
+    wire = options.wire
+    project = wire.pop("project", None)
+    if project:
+        if not isinstance(project, list) or not all(isinstance(path, str) for path in project):
+            raise InvalidArgumentException("Project must be a list of strings.")
+        wire["projections"] = project
+    elif project is not None:
+        # An empty list still asks for the projected form, as in the SDK.
+        wire["projections"] = []
+    if not wire.get("with_expiry", True):
+        del wire["with_expiry"]
+
+
+def _read_counter(options: Options) -> None:
+    """Turn the options of a counter into the binding's.
+
+    Raises:
+        InvalidArgumentException: `delta` or `initial` is not of the SDK's type or out of range.
+    """
+    wire = options.wire
+    delta: Any = wire.pop("delta", None) or DeltaValue(1)
+    initial: Any = wire.pop("initial", None) or SignedInt64(0)
+    if not DeltaValue.is_valid(delta):
+        raise InvalidArgumentException("Argument is not valid DeltaValue")
+    if not SignedInt64.is_valid(initial):
+        raise InvalidArgumentException("Argument is not valid SignedInt64")
+    wire["delta"] = int(delta)
+    # A negative one means that the counter is not created.
+    if int(initial) >= 0:
+        wire["initial_value"] = int(initial)
+
+
+def _read_replace(options: Options) -> None:
+    """Refuse options that exclude each other.
+
+    Raises:
+        InvalidArgumentException: `expiry` and `preserve_expiry` are both given.
+    """
+    if options.wire.get("expiry") and options.wire.get("preserve_expiry") is True:
+        raise InvalidArgumentException(
+            "The expiry and preserve_expiry options cannot both be set for replace operations."
+        )
+
+
+def _read_lookup_in(options: Options) -> None:
+    """Turn the specs of `lookup_in` into plain data."""
+    options.wire["specs"] = [(spec[0].value, *spec[1:]) for spec in options.wire["specs"]]
+
+
+_LIST_VALUES = (SubDocOp.ARRAY_PUSH_FIRST, SubDocOp.ARRAY_PUSH_LAST, SubDocOp.ARRAY_INSERT)
+_SEMANTICS = {
+    "insert_doc": StoreSemantics.INSERT,
+    "upsert_doc": StoreSemantics.UPSERT,
+    "replace_doc": StoreSemantics.REPLACE,
+}
+
+
+def _mutation_specs(specs: Iterable[Any], transcoder: Transcoder) -> list[tuple[Any, ...]]:
+    """The specs of `mutate_in` as plain data, their values encoded."""
+    plain = []
+    for spec in specs:
+        operation, *rest = spec
+        if len(rest) == 5:
+            value = rest[4]
+            if operation in _LIST_VALUES:
+                # Several values at once: a list without its brackets.
+                rest[4] = json.dumps(value, ensure_ascii=False)[1:-1].encode("utf-8")
+            else:
+                rest[4] = transcoder.encode_value(value)[0]
+        plain.append((operation.value, *rest))
+    return plain
+
+
+def _read_mutate_in(options: Options) -> None:
+    """Turn the options and specs of `mutate_in` into the binding's.
+
+    Raises:
+        InvalidArgumentException: Options exclude each other.
+    """
+    wire = options.wire
+    specs = wire["specs"]
+    operations = [spec[0] for spec in specs]
+    if wire.get("preserve_expiry") is True:
+        if SubDocOp.DICT_ADD in operations:
+            raise InvalidArgumentException(
+                "The preserve_expiry option cannot be set for mutate_in with insert operations."
+            )
+        if SubDocOp.REPLACE in operations and wire.get("expiry"):
+            raise InvalidArgumentException(
+                "The expiry and preserve_expiry options cannot both be set for mutate_in with "
+                "replace operations."
+            )
+    semantics = [
+        semantic for name, semantic in _SEMANTICS.items() if wire.pop(name, None) is not None
+    ]
+    if len(semantics) > 1:
+        raise InvalidArgumentException("Cannot set multiple store semantics.")
+    if semantics:
+        wire["store_semantics"] = semantics[0].value
+    wire["specs"] = _mutation_specs(specs, options.transcoder)
+
+
+_READERS: dict[str, Callable[[Options], None]] = {
+    "get": _read_projection,
+    "replace": _read_replace,
+    "lookup_in": _read_lookup_in,
+    "mutate_in": _read_mutate_in,
+    "increment": _read_counter,
+    "decrement": _read_counter,
+}
