@@ -41,6 +41,7 @@ demo: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/kv.py
+	$(BIN)/python benchmarks/jobs.py
 	$(BIN)/python benchmarks/node.py
 	$(BIN)/python benchmarks/node_rows.py
 

@@ -57,6 +57,25 @@ class ErrorTests(SynchronousTestCase):
         self.assertIsInstance(again, ValueError)
         self.assertEqual(again.args, ("wrong", 3))
 
+    def test_texts_that_are_not_unicode(self) -> None:
+        again = decode_error(encode_error(ValueError("\ud800")))
+        self.assertEqual(again.args, ("\\ud800",))
+        error = sdk.InternalSDKException("\ud800", exc_info={"inner_cause": "a text"})
+        again = decode_error(encode_error(error))
+        assert isinstance(again, sdk.CouchbaseException)
+        self.assertEqual((again.message, again.inner_cause), ("\\ud800", "a text"))
+
+    def test_a_context_is_one_of_the_sdk(self) -> None:
+        class Json(sdk.ErrorContext):
+            pass
+
+        Json.__name__ = "json"  # what that module calls something else
+        error = sdk.HTTPException(message="m", context=Json(path="/"))
+        again = decode_error(encode_error(error))
+        assert isinstance(again, sdk.CouchbaseException)
+        self.assertIs(type(again.error_context), sdk.ErrorContext)
+        self.assertEqual(again.error_context._get_base(), {"path": "/"})
+
     def test_what_cannot_be_rebuilt_arrives_by_name(self) -> None:
         class Local(Exception):
             pass

@@ -20,11 +20,24 @@ class NameTests(SynchronousTestCase):
             self.assertIs(found, getattr(module, f"Tx{name}"))
             self.assertIs(found, getattr(cluster, name))
             self.assertIs(found, getattr(cluster, f"Tx{name}"))
+            raw = getattr(module, f"TxRaw{name}")
+            self.assertTrue(issubclass(found, raw))
+            self.assertIs(raw, getattr(cluster, f"TxRaw{name}"))
 
     def test_public_names_of_the_cluster_module_are_pinned(self) -> None:
         self.assertEqual(
             sorted(cluster.__all__),
             [
+                "AsyncAnalyticsRequest",
+                "AsyncN1QLRequest",
+                "AsyncQueryRequest",
+                "AsyncResult",
+                "AsyncSearchRequest",
+                "AsyncViewBase",
+                "BatchedAnalyticsResult",
+                "BatchedQueryResult",
+                "BatchedSearchResult",
+                "BatchedViewResult",
                 "BinaryCollection",
                 "Bucket",
                 "Cluster",
@@ -34,7 +47,13 @@ class NameTests(SynchronousTestCase):
                 "TxBucket",
                 "TxCluster",
                 "TxCollection",
+                "TxDeferredClientMixin",
+                "TxRawBinaryCollection",
+                "TxRawBucket",
                 "TxRawClientMixin",
+                "TxRawCluster",
+                "TxRawCollection",
+                "TxRawScope",
                 "TxScope",
             ],
         )
