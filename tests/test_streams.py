@@ -298,7 +298,7 @@ class IteratorTests(StreamTestCase):
             bucket = cluster.bucket(self.bucket_name)
             collection = bucket.default_collection()
             yield collection.upsert(self.key("k"), 1)
-            stream = cluster.query_stream(WIDE.format(20_000))
+            stream = cluster.query_stream(WIDE.format(60_000))
             waiting = stream._ahead._chunks
             yield self.until(lambda w=waiting: sum(size for _, size in w) > WINDOW - CHUNK_BYTES)
             for _ in range(20):
@@ -315,7 +315,7 @@ class IteratorTests(StreamTestCase):
                 yield collection.get(self.key("k"))
                 gets += 1
             rows = yield reading
-            self.assertEqual(rows, 20_000)
+            self.assertEqual(rows, 60_000)
             self.assertGreater(gets, 20)
 
 
