@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    gatherResults,
+    inlineCallbacks,
+    succeed,
+)
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.order import OrderCheck
 from tests.support import ServerTestCase
-from txcouchbase.workers import PoolConfig
+from txcouchbase.workers import PoolConfig, WorkerPool
 
 
 class OrderTests(ServerTestCase):
@@ -22,6 +28,31 @@ class OrderTests(ServerTestCase):
         yield check.run()
         self.assertEqual(check.violations, [])
         self.assertEqual(check.answered, 20_000)
+
+    @inlineCallbacks
+    def test_a_cluster_that_shares_the_pool_does_not_overtake_one_that_connects(self) -> Any:
+        pool = WorkerPool(PoolConfig(min_workers=1, max_workers=1))
+        self.addCleanup(pool.close)
+        first = self.cluster(pool).bucket(self.bucket_name).default_collection()
+        key, other = self.key("k"), self.key("other")
+        yield first.upsert(key, 0)
+        late = self.cluster(pool).bucket(self.bucket_name).default_collection()
+        ended: list[str] = []
+        calls = [
+            late.upsert(key, 1).addCallback(lambda _: ended.append("late")),
+            first.upsert(key, 2).addCallback(lambda _: ended.append("first")),
+            late.get(key).addCallback(lambda result: ended.append(str(result.value))),
+            first.upsert(other, 0).addCallback(lambda _: ended.append("other")),
+        ]
+        dropped = late.upsert(key, 3)
+        last = first.get(key)
+        dropped.cancel()
+        yield self.assertFailure(dropped, CancelledError)
+        yield gatherResults(calls)
+        self.assertEqual(ended, ["other", "late", "first", "2"])
+        result = yield last
+        self.assertEqual(result.value, 2)
+        self.assertEqual(pool._waiting, {})
 
 
 class _Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,8 @@ class Dispatcher(LaneOwner):
         self._calls = DelayedCalls(reactor)
         self._order_numbers: dict[tuple[str, str, str, str], int] = {}
         self._keys: dict[tuple[int, str], list[Any]] = {}
+        # Those of `Target.waiting` by their keys, since clusters that share the pool share keys.
+        self._waiting: dict[tuple[int, str], deque[Operation]] = {}
         self._feeders: list[Feeder] = []
         self._pending = 0
         self._pending_bytes = 0
@@ -84,7 +87,7 @@ class Dispatcher(LaneOwner):
         """
         target = operation.keyspace.target
         if self.refusal is not None:
-            raise self.refusal
+            raise self.refusal.with_traceback(None)  # it would grow with each use
         if target.closed:
             raise PoolClosed("the cluster or bucket is closed: make a new one")
         if feeder is not None:
@@ -97,9 +100,6 @@ class Dispatcher(LaneOwner):
         self._entered(operation)
         self._last_id += 1
         operation.id = self._last_id
-        operation.ident = (
-            (operation.keyspace.order, operation.key) if operation.key is not None else None
-        )
         if self._tick is None:
             self._tick = self.later(_TICK, self._look_at_deadlines)
         timeout = operation.timeout
@@ -111,7 +111,7 @@ class Dispatcher(LaneOwner):
             operation.pinned = True
             self._dispatch(operation, lane)
         elif target.waiting or not target.lanes or not self._dispatch(operation):
-            target.waiting.append(operation)
+            self._wait(operation)
             self.dispatch_waiting(target)
             target.ask()
 
@@ -133,7 +133,7 @@ class Dispatcher(LaneOwner):
             PoolClosed, PoolOverloaded, WorkerStartFailed: As `submit`.
         """
         if self.refusal is not None:
-            raise self.refusal
+            raise self.refusal.with_traceback(None)
         if feeder.keyspace.target.closed:
             raise PoolClosed("the cluster or bucket is closed: make a new one")
         if not self._has_room(feeder.size):
@@ -178,12 +178,8 @@ class Dispatcher(LaneOwner):
         if not target.waiting or not target.lanes:
             return
         waiting, target.waiting = target.waiting, deque()
-        held = set()
         for operation in waiting:
-            if operation.settled:
-                continue
-            if operation.ident in held or not self._dispatch(operation):
-                held.add(operation.ident)
+            if not operation.settled and not self._dispatch(operation):
                 target.waiting.append(operation)
 
     def fail_waiting(self, target: Target, operations: deque[Operation], error: Exception) -> None:
@@ -203,12 +199,15 @@ class Dispatcher(LaneOwner):
         self._pending_bytes -= operation.size
         operation.keyspace.target.operation_left()
         ident = operation.ident
-        if ident is not None and ident in self._keys:
+        if ident is not None:
+            operation.ident = None
             entry = self._keys[ident]
             if entry[1] == 1:
                 del self._keys[ident]
             else:
                 entry[1] -= 1
+        elif self._waiting:
+            self._waits_no_more(operation)
         if self._room_waiters and self._has_room(0):
             self.later(0, self._release_room_waiters)
         if not self._pending and self._idle_waiters:
@@ -247,13 +246,19 @@ class Dispatcher(LaneOwner):
     def _dispatch(self, operation: Operation, lane: Lane | None = None) -> bool:
         """Queue an operation on a lane, or tell that it has to wait.
 
-        It has to while the lane that works on its key is not connected for it: another cluster
-        that shares the pool put the key there.
+        It has to while another operation on its key waits that was called before, and while the
+        lane that works on its key is not connected for it: another cluster that shares the pool
+        put the key there.
         """
         if operation.deadline is None and operation.default_timeout is not None:
             operation.deadline = self._reactor.seconds() + operation.default_timeout
         if lane is None:
-            entry = self._keys.get(operation.ident) if operation.ident is not None else None
+            key = operation.key
+            ident = (operation.keyspace.order, key) if key is not None else None
+            waiting = self._waiting.get(ident) if self._waiting and ident is not None else None
+            if waiting is not None and waiting[0] is not operation:
+                return False
+            entry = self._keys.get(ident) if ident is not None else None
             if entry is not None:
                 lane = entry[0]
                 if lane not in operation.keyspace.target.lanes:
@@ -265,22 +270,49 @@ class Dispatcher(LaneOwner):
                 for other in lanes:
                     if other.load < lane.load:
                         lane = other
-                if operation.ident is not None:
-                    self._keys[operation.ident] = [lane, 1]
+                if ident is not None:
+                    self._keys[ident] = [lane, 1]
+            operation.ident = ident
+            if waiting is not None:
+                self._waits_no_more(operation)
         lane.submit(operation)
         return True
 
+    def _wait(self, operation: Operation) -> None:
+        """Put an operation among those that wait, at its place in the order."""
+        _enqueue(operation.keyspace.target.waiting, operation)
+        if operation.key is not None:
+            ident = (operation.keyspace.order, operation.key)
+            _enqueue(self._waiting.setdefault(ident, deque()), operation)
+
+    def _waits_no_more(self, operation: Operation) -> None:
+        if operation.key is None:
+            return
+        ident = (operation.keyspace.order, operation.key)
+        waiting = self._waiting.get(ident)
+        if waiting is None or operation not in waiting:
+            return
+        waiting.remove(operation)
+        if not waiting:
+            del self._waiting[ident]
+        elif waiting[0].keyspace.target is not operation.keyspace.target:
+            self.later(0, self.dispatch_waiting, waiting[0].keyspace.target)
+
     def _take_back(self, operations: list[Operation], closing: bool) -> None:
         """Submit again what the lane of an ended worker released, in its order."""
+        refused = []
         for operation in operations:
             # Pending again, at its old place in the order.
             self._entered(operation)
             target = operation.keyspace.target
             if closing or target.closed:
-                closed = PoolClosed(f"closed before {operation.kind.name} was sent")
-                self._fail_unsent(operation, closed)
+                refused.append(operation)
             elif target.waiting or not target.lanes or not self._dispatch(operation):
-                target.waiting.append(operation)
+                self._wait(operation)
+        # Not before all have their places: what they call may submit and cancel operations.
+        for operation in refused:
+            closed = PoolClosed(f"closed before {operation.kind.name} was sent")
+            self._fail_unsent(operation, closed)
 
     def _fail_unsent(self, operation: Operation, error: Exception) -> None:
         if not operation.settled:
@@ -298,6 +330,7 @@ class Dispatcher(LaneOwner):
                 deadline = operation.deadline
                 if deadline is not None and deadline <= now:
                     self._fail_unsent(operation, timed_out(operation, sent=False))
+            target.waiting = deque(each for each in target.waiting if not each.settled)
             self.dispatch_waiting(target)
         for feeder in list(self._feeders):
             feeder.expire(now)
@@ -311,3 +344,11 @@ class Dispatcher(LaneOwner):
 
     def _release_idle_waiters(self) -> None:
         self._idle_waiters.release(lambda: not self._pending)
+
+
+def _enqueue(queue: deque[Operation], operation: Operation) -> None:
+    # What a dead worker's lane released is older than what has waited meanwhile.
+    if queue and queue[-1].id > operation.id:
+        insort(queue, operation, key=lambda each: each.id)
+    else:
+        queue.append(operation)
