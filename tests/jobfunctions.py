@@ -32,6 +32,13 @@ class Unshowable(Exception):
         raise RuntimeError("no")
 
 
+class Exiting:
+    """One whose pickling ends the program."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        sys.exit(4)
+
+
 class Adder:
     """An object whose bound methods can be sent."""
 
@@ -89,6 +96,10 @@ def fail_with(name: str) -> None:
 
 def unpicklable() -> Any:
     return get_ident, open(os.devnull)
+
+
+def exiting() -> Any:
+    return Exiting()
 
 
 def die(mark: str, status: int) -> None:

@@ -125,7 +125,7 @@ class ClusterJobTests(ServerTestCase):
         self.assertIsInstance(late[keys[1]], UnAmbiguousTimeoutException)
         lost = yield collection.map_multi(keys[:2], jobfunctions.die_at)
         self.assertIsInstance(lost[keys[0]], WorkerLost)
-        for wrong in ([5], "text", ["\ud800"]):
+        for wrong in ([5], "text", ["\ud800"], [["text"]], None, 5):
             self.assertRaises(
                 InvalidArgumentException, collection.map_multi, wrong, jobfunctions.number_of
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import couchbase.subdocument as SD
@@ -14,11 +15,13 @@ from couchbase.exceptions import (
     InvalidArgumentException,
 )
 from couchbase.options import ClusterOptions, GetOptions, SignedInt64
+from couchbase.transcoder import JSONTranscoder
 from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support import ServerTestCase
+from txcouchbase.arguments import read_options
 from txcouchbase.cluster import (
     TxBucket,
     TxCluster,
@@ -30,6 +33,7 @@ from txcouchbase.cluster import (
     TxScope,
 )
 from txcouchbase.exceptions import PoolClosed
+from txcouchbase.settings import FacadeSettings
 from txcouchbase.workers import PoolConfig, WorkerPool
 from txcouchbase.workers.delayed import DelayedCalls
 
@@ -186,6 +190,34 @@ class DelayedCallsTests(SynchronousTestCase):
         calls.cancel_all()
         self.assertTrue(last.called)
         self.assertEqual(clock.getDelayedCalls(), [])
+
+
+class SnapshotTests(SynchronousTestCase):
+    def test_options_are_taken_as_they_are_at_the_call(self) -> None:
+        login = PasswordAuthenticator("user", "pass-word")
+        settings = FacadeSettings("couchbase://host", (ClusterOptions(login),), {})
+        login["password"] = "other"
+        kept = settings.for_workers.authenticator
+        self.assertEqual((type(kept), kept["password"]), (PasswordAuthenticator, "pass-word"))
+        project = ["a"]
+        transcoder = settings.transcoder
+        options = read_options("get", (), {"project": project}, transcoder, 1.0, False)
+        project.append("b")
+        self.assertEqual(options.wire["projections"], ["a"])
+
+    def test_no_timeout_is_the_default_one(self) -> None:
+        block = GetOptions()
+        block["timeout"] = None
+        for opts, kwargs, timeout in (
+            ((), {}, None),
+            ((), {"timeout": None}, None),
+            ((block,), {}, None),
+            ((block,), {"timeout": timedelta(seconds=2)}, 2.0),
+            ((GetOptions(timeout=timedelta(seconds=2)),), {"timeout": None}, None),
+            ((), {"timeout": timedelta(0)}, 0.0),
+        ):
+            options = read_options("get", opts, kwargs, JSONTranscoder(), 1.0, False)
+            self.assertEqual(options.timeout, timeout, (opts, kwargs))
 
 
 class RefusalTests(SynchronousTestCase):

@@ -100,6 +100,7 @@ class DiagnosticsTests(ServerTestCase):
             ),
         )
         self.assertIsNone((yield ready))
+        self.assertRaises(InvalidArgumentException, cluster.wait_until_ready, 20)
         never = cluster.wait_until_ready(
             timedelta(seconds=0.5), desired_state=ClusterState.Degraded
         )

@@ -77,8 +77,9 @@ class OutcomeTests(JobTestCase):
         self.assertEqual(answer, 7)
         answer = yield pool.run(functools.partial(jobfunctions.echo, 1), 2)
         self.assertEqual(answer, ((1, 2), {}))
-        answer = yield pool.run(len, "four", timeout=timedelta(seconds=30))
-        self.assertEqual(answer, 4)
+        for timeout in (30, 1e300, timedelta(seconds=30), timedelta.max):
+            answer = yield pool.run(len, "four", timeout=timeout)
+            self.assertEqual(answer, 4)
         data = os.urandom(8 * 1024 * 1024)
         answer = yield pool.run(jobfunctions.echo, data)
         self.assertEqual(answer[0], (data,))
@@ -110,8 +111,9 @@ class OutcomeTests(JobTestCase):
             pool.run(jobfunctions.fail_with, "SystemExit"), RemoteError
         )
         self.assertEqual(error.class_name, "builtins.SystemExit")
-        error = yield self.assertFailure(pool.run(jobfunctions.unpicklable), TypeError)
-        self.assertIn("cannot be pickled", str(error))
+        for function in (jobfunctions.unpicklable, jobfunctions.exiting):
+            error = yield self.assertFailure(pool.run(function), TypeError)
+            self.assertIn("cannot be pickled", str(error))
         yield self.assertFailure(pool.run(jobfunctions.deferred), TypeError)
         nowhere = ModuleType("nowhere")
         nowhere.pid = own_function("nowhere", "pid")  # type: ignore[attr-defined]

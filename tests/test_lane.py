@@ -10,6 +10,7 @@ from couchbase.exceptions import (
     InvalidArgumentException,
     UnAmbiguousTimeoutException,
 )
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -21,7 +22,8 @@ from txcouchbase.exceptions import WorkerLost
 from txcouchbase.workers import PoolConfig
 from txcouchbase.workers.lane import GUARD_DELAY, Lane, LaneOwner
 from txcouchbase.workers.operation import Operation
-from txcouchbase.workers.process import Exit
+from txcouchbase.workers.process import TO_CHILD, Exit, WorkerProcess
+from txcouchbase.workers.waiting import Waiters
 
 
 class Recorded(Operation):
@@ -282,3 +284,34 @@ class LaneTests(SynchronousTestCase):
         lane.box_received(RESULTS, {KIND: RESULTS, b"0": b"\xc1"})
         lane.box_received(b"?", {KIND: b"?", b"0": wire.encode(None)})
         self.assertEqual(len(self.owner.nonsense), 2)
+
+
+class ProcessTests(SynchronousTestCase):
+    def test_a_pipe_that_is_closed_before_the_exit_is_known(self) -> None:
+        lane = Lane(0, Owner(), PoolConfig(min_workers=1, max_workers=1), Clock())
+        process = WorkerProcess(lane, Clock(), lambda lane, exit: None)
+        written: list[bytes] = []
+
+        class Transport:
+            def writeToChild(self, fd: int, data: bytes) -> None:
+                written.append(data)
+
+        process.transport = Transport()
+        process.write(b"heard")
+        process.childConnectionLost(2)
+        process.write(b"heard too")
+        process.childConnectionLost(TO_CHILD)
+        process.write(b"the transport knows no such pipe any more")
+        self.assertEqual(written, [b"heard", b"heard too"])
+
+
+class WaitersTests(SynchronousTestCase):
+    def test_one_that_cancels_another(self) -> None:
+        for fire in (Waiters.release_present, lambda waiters: waiters.fail(ValueError())):
+            waiters = Waiters()
+            first, second, third = (waiters.wait() for _ in range(3))
+            first.addBoth(lambda _, second=second: second.cancel())
+            fire(waiters)
+            self.failureResultOf(second, CancelledError)
+            self.assertTrue(third.called)
+            third.addErrback(lambda _: None)

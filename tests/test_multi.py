@@ -218,6 +218,7 @@ class MultiTests(ServerTestCase):
             ("get_multi", (["a"],), {"expiry": MINUTE}),
             ("get_multi", (["a"],), {"per_key_options": {"a": 5}}),
             ("get_multi", (["a"],), {"per_key_options": {"a": {"expiry": MINUTE}}}),
+            ("get_multi", (["a"],), {"per_key_options": 5}),
             ("get_multi", (["a"],), {"return_exceptions": "no"}),
             ("get_multi", (["a"],), {"timeout": 5}),
             ("upsert_multi", (["a"],), {}),
@@ -231,6 +232,9 @@ class MultiTests(ServerTestCase):
         self.assertRaises(ValueError, collection.binary().append_multi, {"a": 1})
         for method in ("get_any_replica_multi", "get_all_replicas_multi"):
             self.assertRaises(FeatureUnavailableException, getattr(collection, method), ["a"])
+        for timeout in ({}, {"timeout": None}):
+            found = yield collection.get_multi([self.key("a")], **timeout)
+            self.assertIsInstance(found[self.key("a")], DocumentNotFoundException)
         nothing = yield collection.get_multi([])
         self.assertEqual((len(nothing), nothing.all_ok), (0, True))
 

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import msgspec
 from couchbase.auth import AuthDomain
 from couchbase.management import (
     analytics,
@@ -263,6 +264,12 @@ class NonsenseTests(SynchronousTestCase):
         ):
             with self.assertRaises(ValueError, msg=repr(plain)):
                 objects.decode(wire.encode(plain))
+
+    def test_what_only_msgpack_knows_is_refused(self) -> None:
+        now = datetime(2026, 1, 1, tzinfo=timezone.utc)
+        for strange in (msgspec.msgpack.Ext(5, b"x"), now, {5: 1}, {b"a": 1}):
+            for plain in (strange, ["list", strange], {"a": strange}):
+                self.assertRaises(ValueError, objects.decode, msgspec.msgpack.encode(plain))
 
     def test_no_constructor_runs(self) -> None:
         # It would refuse a user without a name.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import traceback
 from datetime import timedelta
 from typing import Any
 
@@ -29,7 +30,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.support import ServerTestCase
 from txcouchbase.bucket import TxBucket
-from txcouchbase.cluster import TxCluster
+from txcouchbase.cluster import TxCluster, TxRawCluster
 from txcouchbase.collection import TxCollection
 from txcouchbase.exceptions import PoolClosed, PoolOverloaded, WorkerLost, WorkerStartFailed
 from txcouchbase.workers import PoolConfig, WorkerPool, WorkerState, process
@@ -89,6 +90,15 @@ class LifeTests(ServerTestCase):
             [collection.upsert(self.key("k"), 1), collection.get(self.key("k"))]
         )
         self.assertEqual(result.cas, stored.cas)
+
+    @inlineCallbacks
+    def test_an_unknown_bucket_does_not_keep_a_cluster_from_being_ready(self) -> Any:
+        cluster = self.cluster(PoolConfig(min_workers=1, max_workers=1))
+        unknown = cluster.bucket("unknown")
+        for _ in range(2):
+            yield cluster.wait_until_ready(timedelta(seconds=30))
+        yield self.assertFailure(unknown.on_connect(), BucketNotFoundException)
+        yield cluster.wait_until_ready(timedelta(seconds=30))
 
     @inlineCallbacks
     def test_wait_until_ready_means_every_worker(self) -> Any:
@@ -178,9 +188,60 @@ class LifeTests(ServerTestCase):
         yield collection.upsert(self.key("k"), 1)
         yield bucket.close()
         yield self.assertFailure(collection.get(self.key("k")), PoolClosed)
-        again = cluster.bucket(self.bucket_name).default_collection()
-        result = yield again.get(self.key("k"))
+        again = cluster.bucket(self.bucket_name)
+        result = yield again.default_collection().get(self.key("k"))
         self.assertEqual(result.value, 1)
+        # Also while it is being closed, and whichever of the two ends first.
+        closed = again.close()
+        once_more = cluster.bucket(self.bucket_name)
+        yield once_more.on_connect()
+        yield closed
+        yield once_more.ping()
+        closed = once_more.close()
+        yield until(lambda: not once_more._session.lanes)
+        last = cluster.bucket(self.bucket_name)
+        yield last.on_connect()
+        yield last.ping()
+
+    @inlineCallbacks
+    def test_to_cancel_a_close_stops_nothing(self) -> Any:
+        pool = WorkerPool(ONE)
+        self.addCleanup(pool.close)
+        cluster = self.cluster(pool)
+        bucket = cluster.bucket(self.bucket_name)
+        yield bucket.on_connect()
+        for closing in (bucket, cluster):
+            ended: Deferred[None] = Deferred()
+            closing.registerDeferred("_dtor", ended)
+            close = closing.close()
+            close.cancel()
+            yield self.assertFailure(close, CancelledError)
+            yield ended
+        self.assertEqual(list(pool.targets()), [])
+
+    @inlineCallbacks
+    def test_a_cluster_closed_while_it_connects_is_disconnected(self) -> Any:
+        pool = WorkerPool(ONE)
+        self.addCleanup(pool.close)
+        yield self.cluster(pool).on_connect()
+        (worker,) = pool.workers
+
+        def descriptors() -> int:
+            return len(os.listdir(f"/proc/{worker.pid}/fd"))
+
+        alone = descriptors()
+        yield self.cluster(pool).on_connect()
+        each = descriptors() - alone
+        for _ in range(3):
+            cluster = self.cluster(pool)
+            connecting = cluster.on_connect()
+            yield until(lambda: cluster._session._attempts)  # noqa: B023
+            yield cluster.close()
+            yield self.assertFailure(connecting, PoolClosed)
+            ready = cluster.wait_until_ready(timedelta(seconds=50))
+            yield self.assertFailure(ready, PoolClosed)
+        yield self.cluster(pool).on_connect()  # which the worker answers after the others
+        yield until(lambda: descriptors() <= alone + 2 * each)
 
 
 class RefusalTests(ServerTestCase):
@@ -253,6 +314,24 @@ class RefusalTests(ServerTestCase):
         shown = [cluster, cluster.pool, cluster._settings, cluster._settings.for_workers]
         for thing in (*shown, cluster._session, cluster.pool.config):
             self.assertNotIn("very secret", repr(thing) + str(thing))
+        for wrong in (self.options(), self.options()["authenticator"]):
+            error = self.assertRaises(InvalidArgumentException, TxCluster, wrong)
+            self.assertNotIn("very secret", repr(error) + str(error))
+
+    @inlineCallbacks
+    def test_refusals_do_not_gather(self) -> Any:
+        pool = WorkerPool(ONE)
+        cluster = TxRawCluster(self.connstr, self.options(), pool=pool)
+        collection = cluster.bucket(self.bucket_name).default_collection()
+        yield pool.close()
+        depths = []
+        for calls in (1, 50):
+            for _ in range(calls):
+                for refused in (collection.get("k"), collection.get_multi(["k"])):
+                    error = yield self.assertFailure(collection.defer(refused), PoolClosed)
+            depths.append(len(traceback.extract_tb(pool.refusal.__traceback__)))
+        self.assertIs(error, pool.refusal)
+        self.assertEqual(depths[0], depths[1])
 
 
 class DeathTests(ServerTestCase):
@@ -289,6 +368,24 @@ class DeathTests(ServerTestCase):
         result = yield calls["get"]
         self.assertEqual(result.value, "still there")
         yield collection.upsert(self.key("w"), 2)
+
+    @inlineCallbacks
+    def test_what_is_cancelled_when_another_hears_of_it(self) -> Any:
+        cluster = self.cluster(ONE)
+        yield cluster.on_connect()
+        pool = cluster.pool
+        (worker,) = pool.workers
+        os.kill(worker.pid, signal.SIGSTOP)
+        calls = [cluster.buckets().get_all_buckets() for _ in range(4)]
+        calls[0].addErrback(lambda failure: (calls[1].cancel(), failure)[1])
+        yield until(lambda: any(lane._in_flight for lane in pool._lanes.values()))
+        os.kill(worker.pid, signal.SIGKILL)
+        outcomes = yield DeferredList(calls, consumeErrors=True)
+        self.assertEqual(
+            [failure.type for _, failure in outcomes],
+            [WorkerLost, CancelledError, WorkerLost, WorkerLost],
+        )
+        self.assertEqual((pool._pending, pool._pending_bytes), (0, 0))
 
     @inlineCallbacks
     def test_an_idle_worker_is_replaced_and_gets_the_session(self) -> Any:
@@ -383,6 +480,41 @@ class LimitTests(ServerTestCase):
         self.assertEqual(result.value, 3)
         self.assertEqual(pool._pending, 0)
         self.assertEqual(pool._keys, {})
+
+    @inlineCallbacks
+    def test_another_cluster_on_the_same_key(self) -> Any:
+        pool = WorkerPool(TWO)
+        self.addCleanup(pool.close)
+        first = self.collection(pool)
+        yield first.upsert(self.key("k"), 0)
+        second = self.collection(pool)
+        calls = [first.upsert(self.key("k"), number) for number in range(3)]
+        held = dict(pool._keys)
+        waiting = second.get(self.key("k"))  # its cluster is not connected yet
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        self.assertEqual(held, pool._keys)
+        self.assertEqual([count for _, count in held.values()], [3])
+        yield gatherResults(calls)
+        self.assertEqual(pool._keys, {})
+
+    @inlineCallbacks
+    def test_what_is_over_does_not_gather(self) -> Any:
+        config = PoolConfig(min_workers=1, max_workers=1, max_in_flight=10)
+        collection = self.collection(config)
+        yield collection.upsert(self.key("k"), 1)
+        pool = collection._pool
+        (worker,) = pool.workers
+        os.kill(worker.pid, signal.SIGSTOP)
+        self.addCleanup(os.kill, worker.pid, signal.SIGCONT)
+        short = timedelta(milliseconds=20)
+        calls = [collection.upsert(self.key("k"), 1, timeout=short) for _ in range(500)]
+        outcomes = yield DeferredList(calls, consumeErrors=True)
+        self.assertFalse([answered for answered, _ in outcomes if answered])
+        (lane,) = pool.lanes()
+        yield until(lambda: not lane._queue)
+        self.assertLessEqual(lane.load, 10)
+        os.kill(worker.pid, signal.SIGCONT)
 
 
 class CrashLoopTests(TestCase):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from couchbase.durability import DurabilityLevel
@@ -97,6 +98,11 @@ def read_options(
         wire.pop(span, None)
     chosen = wire.pop("transcoder", None)
     milliseconds = wire.pop("timeout", None)
+    if milliseconds == 0:
+        # Of None the SDK's reader makes the same as of no time at all.
+        given = kwargs if "timeout" in kwargs else opts[0]
+        if not isinstance(given["timeout"], timedelta):
+            milliseconds = None
     durability = wire.pop("durability", None)
     if isinstance(durability, dict):
         wire.update(durability)
@@ -146,7 +152,7 @@ def _read_projection(options: Options) -> None:
     if project:
         if not isinstance(project, list) or not all(isinstance(path, str) for path in project):
             raise InvalidArgumentException("Project must be a list of strings.")
-        wire["projections"] = project
+        wire["projections"] = list(project)
     elif project is not None:
         # An empty list still asks for the projected form, as in the SDK.
         wire["projections"] = []

@@ -262,9 +262,7 @@ class TxRawCluster(RowMethods, TxRawClientMixin):
 
     @property
     def _row_place(self) -> RowPlace:
-        return RowPlace(
-            self._pool, self._session.keyspace, self._settings, ClusterRequestBuilder()
-        )
+        return RowPlace(self._pool, self._session.keyspace, self._settings, ClusterRequestBuilder())
 
     # -- management -----------------------------------------------------------------------
 

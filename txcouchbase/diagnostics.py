@@ -10,6 +10,7 @@ from collections.abc import Generator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from couchbase.exceptions import InvalidArgumentException
 from couchbase.logic.cluster_req_builder import ClusterRequestBuilder
 from couchbase.result import DiagnosticsResult, PingResult
 from twisted.internet.defer import (
@@ -124,6 +125,8 @@ def wait_until_ready(
         opts: At most one `WaitUntilReadyOptions`.
         kwargs: Its fields by name.
     """
+    if not isinstance(timeout, timedelta):
+        raise InvalidArgumentException(f"Expected timedelta instead of {type(timeout)}")
     request = _builder.build_wait_until_ready_request(timeout, *opts, **kwargs)
     keywords = {
         "timeout": None,

@@ -58,11 +58,12 @@ def map_documents(
         timeout: For the whole (seconds or timedelta), None for no limit.
         return_exceptions: Whether a key that failed gets its exception as its value.
     """
-    if isinstance(keys, (str, bytes)):
+    if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
         raise InvalidArgumentException(f"map_multi needs several keys, not {keys!r}")
-    names = list(dict.fromkeys(keys))
-    for name in names:
+    given = list(keys)
+    for name in given:
         check_name(name)
+    names = list(dict.fromkeys(given))
     seconds = job_timeout(timeout)
     pickled_job("map_multi", function, (), {})  # refused here, where its name can be said
     ends = pool.now() + seconds if seconds is not None else None

@@ -92,6 +92,8 @@ class MultiRequest:
         allowed = (*_SHAPES[name][1].get_valid_keys(), "quiet")
         given = {**(opts[0] if opts and opts[0] else {}), **kwargs}
         blocks: Mapping[str, Any] = given.pop("per_key_options", None) or {}
+        if not isinstance(blocks, Mapping):
+            raise InvalidArgumentException("per_key_options must be a dict of options by key.")
         return_exceptions = given.pop("return_exceptions", None)
         _check_options(name, given, allowed)
         self.return_exceptions = return_exceptions is None or validate_bool(return_exceptions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from datetime import timedelta
 from typing import Any
@@ -58,8 +59,10 @@ class FacadeSettings:
         self, connstr: str | None, options: tuple[ClusterOptions, ...], keywords: dict[str, Any]
     ) -> None:
         if not isinstance(connstr, str) or not connstr:
+            # No repr: that of options shows the password.
+            given = "an empty one" if connstr == "" else type(connstr).__name__
             raise InvalidArgumentException(
-                f"the connection string must be text such as couchbase://host, not {connstr!r}"
+                f"the connection string must be text such as couchbase://host, not {given}"
             )
         if len(options) > 1:
             raise InvalidArgumentException("give one ClusterOptions, not several")
@@ -97,7 +100,8 @@ class FacadeSettings:
             kept["transaction_config"] = to_data(kept["transaction_config"])
         for name, value in kept.items():
             _check_portable(name, value)
-        self.for_workers = ClusterSettings(connstr, authenticator, kept)
+        # As they are now: workers that start later get the same.
+        self.for_workers = copy.deepcopy(ClusterSettings(connstr, authenticator, kept))
 
 
 def _check_portable(name: str, value: Any) -> None:

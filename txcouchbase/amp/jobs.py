@@ -184,7 +184,7 @@ def outcome_of(function: Callable[..., Any], *args: Any) -> Outcome:
         return raised(error)
     try:
         pickled = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-    except Exception as error:  # pickling runs the value's own code
+    except BaseException as error:  # pickling runs the value's own code; as above
         reason = f"cannot be pickled: {error}"
     else:
         if len(pickled) <= _LARGEST:

@@ -207,9 +207,11 @@ _ENCODERS: Final[dict[type, Callable[[Any, type], Any]]] = {
 def _from_plain(data: Any) -> Any:
     if isinstance(data, list):
         return _DECODERS[data[0]](*data[1:])
-    if isinstance(data, dict):
+    if isinstance(data, dict) and all(type(key) is str for key in data):
         return {key: _from_plain(item) for key, item in data.items()}
-    return data
+    if data is None or isinstance(data, (str, bytes, int, float)):
+        return data
+    raise TypeError("msgpack can hold more than `encode` makes")
 
 
 def _make_object(name: str, attributes: Any, items: Any) -> Any:

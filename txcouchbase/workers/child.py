@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ampoule.child import AMPChild
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -77,6 +77,7 @@ class Worker(AMPChild):
         self._executor: Executor | None = None
         self._streams: RowStreams | None = None
         self._clusters: dict[int, SyncClient] = {}
+        self._bucket_locks: dict[int, dict[str, DeferredLock]] = {}
         self._raw = False
         self._jobs = False
 
@@ -165,6 +166,7 @@ class Worker(AMPChild):
     def close_cluster(self, cluster: int) -> Deferred[None] | None:
         """Disconnect from a cluster, in a thread."""
         client = self._clusters.pop(cluster, None)
+        self._bucket_locks.pop(cluster, None)
         if client is None:
             return None
         assert self._executor is not None and self._streams is not None
@@ -176,14 +178,24 @@ class Worker(AMPChild):
     @guarded
     def open_bucket(self, cluster: int, bucket: str) -> Deferred[None]:
         """Open a bucket, in a thread."""
-        return self._in_thread(self._clusters[cluster].open_bucket, bucket)
+        return self._one_by_one(cluster, bucket, self._clusters[cluster].open_bucket)
 
     @CloseBucket.responder
     @guarded
     def close_bucket(self, cluster: int, bucket: str) -> Deferred[None] | None:
         """Close a bucket, in a thread."""
         client = self._clusters.get(cluster)
-        return self._in_thread(client.close_bucket, bucket) if client is not None else None
+        if client is None:
+            return None
+        return self._one_by_one(cluster, bucket, client.close_bucket)
+
+    def _one_by_one(
+        self, cluster: int, bucket: str, function: Callable[[str], None]
+    ) -> Deferred[None]:
+        """In a thread: open or close a bucket, in the order in which that was asked for."""
+        locks = self._bucket_locks.setdefault(cluster, {})
+        lock = locks.setdefault(bucket, DeferredLock())
+        return lock.run(self._in_thread, function, bucket)
 
     @Heartbeat.responder
     def heartbeat(self) -> dict[str, Any]:

@@ -92,20 +92,28 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
             session.start_on(lane)
         return session
 
-    @inlineCallbacks
-    def close_session(self, session: ClusterSession) -> Generator[Deferred[Any], Any, None]:
+    def close_session(self, session: ClusterSession) -> Deferred[None]:
         """Disconnect all workers from a cluster.
 
-        Its operations on workers get `drain_timeout` to end. Idempotent.
+        Its operations on workers get `drain_timeout` to end. Idempotent; to cancel the Deferred
+        stops nothing.
         """
-        if session not in self._sessions:
-            return
-        session.close(PoolClosed("the cluster is closed: make a new one"))
+        if not session.closed:
+            session.close(PoolClosed("the cluster is closed: make a new one"))
+            self._end_session(session)
+        return session.when_ended()
+
+    @inlineCallbacks
+    def _end_session(self, session: ClusterSession) -> Generator[Deferred[Any], Any, None]:
+        yield self._disconnect(session)
+        self._sessions.remove(session)
+        session.end()
+
+    @inlineCallbacks
+    def _disconnect(self, session: ClusterSession) -> Generator[Deferred[Any], Any, None]:
+        """Disconnect all workers from a closed cluster, once its operations have ended."""
         yield self._calls.bounded(session.when_all_idle(), self.config.drain_timeout)
         yield self._calls.bounded(session.disconnect(), self.config.drain_timeout)
-        if session in self._sessions:
-            self._sessions.remove(session)
-            session.end()
 
     # -- from the dispatcher and from sessions --------------------------------------------
 
@@ -150,7 +158,9 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
         again, failed = lane.lost(exit)
         self._take_back(again, closing=self._closing)
         for operation, error in failed:
-            operation.fail(error)
+            if not operation.settled:  # what another one calls may cancel it
+                operation.settled = True
+                operation.fail(error)
 
     def crash_loop_began(self, error: WorkerStartFailed) -> None:
         """No worker gets ready: refuse what comes, fail what waits."""

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from couchbase.exceptions import InvalidArgumentException
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 
 from txcouchbase.amp.jobs import pickled_job, value_of
 from txcouchbase.amp.operations import OPERATIONS
@@ -157,12 +157,10 @@ class JobPool(WorkerGroup):
             self._cluster_sessions[session.id] = own
         return own
 
-    @inlineCallbacks
-    def disconnect(self, session: ClusterSession) -> Generator[Deferred[Any], Any, None]:
+    def disconnect(self, session: ClusterSession) -> Deferred[None]:
         """A cluster of the pool is closed: so is the job workers' connection to it."""
         own = self._cluster_sessions.pop(session.id, None)
-        if own is not None:
-            yield self.close_session(own)
+        return self.close_session(own) if own is not None else succeed(None)
 
     # -- one job for each worker ----------------------------------------------------------
 

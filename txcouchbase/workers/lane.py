@@ -47,6 +47,9 @@ GUARD_DELAY = 0.5
 """How long after an operation's deadline the reactor answers by itself, if the SDK, which was
 given the rest of the time, has not (seconds)."""
 
+_LONGEST = 10**12
+"""As much time as anybody needs, and all clocks on the way can count (milliseconds)."""
+
 
 class LaneOwner:
     """What a lane tells its pool."""
@@ -281,7 +284,9 @@ class Lane:
             self._known_keyspaces.add(keyspace.id)
             keyspaces.append(keyspace.introduction)
         deadline = operation.deadline
-        timeout = max(1, int((deadline - now) * 1000)) if deadline is not None else 0
+        timeout = 0
+        if deadline is not None:
+            timeout = min(max(1, int((deadline - now) * 1000)), _LONGEST)
         head = (operation.id, operation.kind.code, keyspace.id, operation.key, timeout)
         if operation.options is not None:
             return (*head, operation.value, operation.flags, operation.options)
@@ -294,6 +299,9 @@ class Lane:
         for operation in (*self._queue, *self._held_streams):
             if not operation.settled and _passed(operation.deadline, now):
                 self._expired(operation)
+        # While the worker reads nothing, those that are over would gather without a bound.
+        self._queue = deque(each for each in self._queue if not each.settled)
+        self._held_streams = deque(each for each in self._held_streams if not each.settled)
         guard = now - GUARD_DELAY
         for operation in list(self._in_flight.values()):
             if not operation.settled and _passed(operation.deadline, guard):
@@ -306,7 +314,7 @@ class Lane:
 
         Returns:
             The operations to submit again, in their order, and those that failed, each with
-            its error. None of them counts on this lane any more.
+            its error, which they have not heard of yet. None of them counts any more.
         """
         self._lost = True
         again: list[Operation] = []
@@ -319,14 +327,13 @@ class Lane:
                 operation.resent = True
                 again.append(operation)
             else:
-                operation.settled = True
                 failed.append((operation, _worker_lost(operation, exit)))
         for operation in (*self._queue, *self._held_streams):
             if operation.settled:
                 continue
             self._owner.operation_left(operation)
             if operation.pinned:
-                operation.settled = True
+                operation.sent = True  # it is on no queue any more, should it be cancelled
                 failed.append((operation, _worker_lost(operation, exit)))
             else:
                 again.append(operation)

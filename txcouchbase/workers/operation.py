@@ -47,6 +47,7 @@ class Operation:
         default_timeout: From the call to the answer (seconds) if the caller named none; for an
             operation that waits for the first connection it counts from then. None for no deadline.
         pinned: Whether it is meant for one worker, and has no sense on another.
+        ident: What orders it among the operations on its key, while it is on a lane.
         size: What it counts for against limits on bytes.
     """
 

@@ -133,21 +133,22 @@ class WorkerPool(WorkerGroup):
             yield for_jobs.set_authenticator(authenticator)
 
     @inlineCallbacks
-    def close_session(self, session: ClusterSession) -> Generator[Deferred[Any], Any, None]:
-        """Disconnect all workers, those for jobs too, from a cluster.
+    def _disconnect(self, session: ClusterSession) -> Generator[Deferred[Any], Any, None]:
+        yield gatherResults([super()._disconnect(session), self._jobs.disconnect(session)])
 
-        Its operations on workers get `drain_timeout` to end. Idempotent.
+    def close_bucket(self, session: BucketSession) -> Deferred[None]:
+        """Close a bucket in all workers, after its operations or `drain_timeout`.
+
+        Idempotent; to cancel the Deferred stops nothing.
         """
-        yield gatherResults([super().close_session(session), self._jobs.disconnect(session)])
+        if not session.closed:
+            session.cluster.buckets.pop(session.name, None)
+            session.close(PoolClosed(f"the bucket {session.name} is closed: open it again"))
+            self._end_bucket(session)
+        return session.when_ended()
 
     @inlineCallbacks
-    def close_bucket(self, session: BucketSession) -> Generator[Deferred[Any], Any, None]:
-        """Close a bucket in all workers, after its operations or `drain_timeout`. Idempotent."""
-        if session.closed:
-            return
-        cluster = session.cluster
-        cluster.buckets.pop(session.name, None)
-        session.close(PoolClosed(f"the bucket {session.name} is closed: open it again"))
+    def _end_bucket(self, session: BucketSession) -> Generator[Deferred[Any], Any, None]:
         yield self._calls.bounded(session.when_idle(), self.config.drain_timeout)
         yield self._calls.bounded(session.disconnect(), self.config.drain_timeout)
         session.end()
@@ -156,13 +157,20 @@ class WorkerPool(WorkerGroup):
     def when_connected(
         self, session: ClusterSession, workers: int
     ) -> Generator[Deferred[Any], Any, list[Lane]]:
-        """Fires with the connected lanes when there are so many of them."""
+        """Fires with the connected lanes when there are so many of them.
+
+        Its buckets are waited for too, but not those that the server refuses.
+        """
         while True:
-            targets = (session, *session.buckets.values())
-            lacking = [target for target in targets if len(target.lanes) < workers]
+            buckets = [bucket for bucket in session.buckets.values() if not bucket.refused]
+            lacking = [each for each in (session, *buckets) if len(each.lanes) < workers]
             if not lacking:
                 return list(session.lanes)
-            yield lacking[0].when_next_connected()
+            try:
+                yield lacking[0].when_next_connected()
+            except Exception:
+                if lacking[0] not in buckets or session.closed:
+                    raise
 
     def within(self, deferred: Deferred[Any], timeout: float, name: str) -> Deferred[Any]:
         """The same Deferred, cancelled with the SDK's exception when the time is over."""

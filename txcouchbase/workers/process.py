@@ -74,6 +74,7 @@ class WorkerProcess(AMPConnector):
         self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
         self._partial: dict[int, bytes] = {1: b"", 2: b""}
         self._exit: Exit | None = None
+        self._hears = True
         self._told = False
         self._lagging: Any = None
 
@@ -88,8 +89,8 @@ class WorkerProcess(AMPConnector):
         self.amp.makeConnection(self)
 
     def write(self, data: bytes) -> None:
-        """Send bytes to the worker; they are dropped if it has ended."""
-        if self._exit is None:
+        """Send bytes to the worker; they are dropped if it has ended, or is about to."""
+        if self._hears and self._exit is None:
             self.transport.writeToChild(TO_CHILD, data)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
@@ -110,6 +111,11 @@ class WorkerProcess(AMPConnector):
         if fd == 2:
             self._last_words.append(text)
         _log.info("worker {pid} printed: {text}", pid=self.pid, text=text)
+
+    def childConnectionLost(self, childFD: int) -> None:
+        """A pipe was closed; that of a dying worker is, before its exit is known."""
+        if childFD == TO_CHILD:
+            self._hears = False
 
     def processExited(self, reason: Failure) -> None:
         """The process ended; its pipes may still be open."""

@@ -88,6 +88,10 @@ class SessionOwner(Protocol):
         with this connection string."""
 
 
+def _it_has_ended(_: Failure) -> None:
+    """There is nothing to disconnect in a worker that is no more."""
+
+
 class Keyspace:
     """A collection, or a whole cluster, as operations name it on the pipe.
 
@@ -139,22 +143,31 @@ class Target:
         self.ended = False
         self._end_waiters = Waiters()
 
+    @property
+    def refused(self) -> bool:
+        """Whether no worker is connected, and the last attempt has failed."""
+        return bool(self._failures) and not self.lanes
+
     def when_connected(self) -> Deferred[None]:
         """Fires when a worker is connected, or fails with the reason when none can be."""
         waiter = self._waiters.wait()
         if self.lanes:
             self._owner.later(0, self._waiters.release_present)
-        elif self.closed:
-            closed = PoolClosed("the cluster or bucket is closed: make a new one")
-            self._owner.reactor.callLater(0, self._waiters.fail, closed)
         else:
-            self.ask()
+            self._ask_or_fail()
         return waiter
 
     def when_next_connected(self) -> Deferred[None]:
         """Fires when one more worker is connected, or fails as `when_connected` does."""
-        self.ask()
+        self._ask_or_fail()
         return self._waiters.wait()
+
+    def _ask_or_fail(self) -> None:
+        if self.closed:
+            closed = PoolClosed("the cluster or bucket is closed: make a new one")
+            self._owner.reactor.callLater(0, self._waiters.fail, closed)
+        else:
+            self.ask()
 
     def ask(self) -> None:
         """Somebody needs the connection: try again if nobody is trying."""
@@ -199,6 +212,8 @@ class Target:
 
     def _answered(self, response: dict[str, bytes], lane: Lane) -> None:
         if lane not in self._attempts:
+            if self.closed and not response["error"]:
+                self._close_on(lane)  # nobody else knows that it was opened after all
             return
         self._attempts.remove(lane)
         if response["error"]:
@@ -214,6 +229,15 @@ class Target:
     def _interrupted(self, failure: Failure, lane: Lane) -> None:
         # The worker has ended: its successor gets everything replayed.
         self._attempts.discard(lane)
+
+    def _close_on(self, lane: Lane) -> Deferred[Any]:
+        """Tell one worker to disconnect; fires when it has, or has ended."""
+        raise NotImplementedError
+
+    def disconnect(self) -> Deferred[Any]:
+        """Tell the workers to disconnect; fires when they have."""
+        lanes, self.lanes = self.lanes, []
+        return DeferredList([self._close_on(lane) for lane in lanes])
 
     def _connected(self, lane: Lane) -> None:
         """More to do once a lane is connected."""
@@ -302,9 +326,7 @@ class Session(Target):
     def _open(self, lane: Lane) -> Deferred[dict[str, bytes]]:
         return succeed({"error": b""})
 
-    def disconnect(self) -> Deferred[Any]:
-        """Tell the workers to disconnect; fires when they have."""
-        self.lanes.clear()
+    def _close_on(self, lane: Lane) -> Deferred[Any]:
         return succeed(None)
 
 
@@ -414,11 +436,8 @@ class ClusterSession(Session):
         targets = (self, *self.buckets.values())
         return DeferredList([target.when_idle() for target in targets])
 
-    def disconnect(self) -> Deferred[Any]:
-        """Tell the workers to disconnect; fires when they have."""
-        told = [lane.pipe.call(CloseCluster, cluster=self.id) for lane in self.lanes]
-        self.lanes.clear()
-        return DeferredList(told, consumeErrors=True)
+    def _close_on(self, lane: Lane) -> Deferred[Any]:
+        return lane.pipe.call(CloseCluster, cluster=self.id).addErrback(_it_has_ended)
 
     def close(self, error: Exception) -> None:
         """Take no more operations; fail those that wait for a connection."""
@@ -428,9 +447,9 @@ class ClusterSession(Session):
 
     def end(self) -> None:
         """Its closing has ended, and with it that of its buckets."""
-        super().end()
         for bucket in self.buckets.values():
             bucket.end()
+        super().end()
 
 
 class BucketSession(Target):
@@ -465,11 +484,8 @@ class BucketSession(Target):
     def _open(self, lane: Lane) -> Deferred[dict[str, bytes]]:
         return lane.pipe.call(OpenBucket, cluster=self.cluster.id, bucket=self.name)
 
-    def disconnect(self) -> Deferred[Any]:
-        """Tell the workers to close the bucket; fires when they have."""
-        told = [
-            lane.pipe.call(CloseBucket, cluster=self.cluster.id, bucket=self.name)
-            for lane in self.lanes
-        ]
-        self.lanes.clear()
-        return DeferredList(told, consumeErrors=True)
+    def _close_on(self, lane: Lane) -> Deferred[Any]:
+        if self.name in self.cluster.buckets:
+            return succeed(None)  # it was opened again, and is the same one for the worker
+        closed = lane.pipe.call(CloseBucket, cluster=self.cluster.id, bucket=self.name)
+        return closed.addErrback(_it_has_ended)

@@ -10,7 +10,8 @@ __all__ = ["Waiters"]
 
 
 class Waiters:
-    """Deferreds that wait for the same thing; a cancelled one is forgotten."""
+    """Deferreds that wait for the same thing; a cancelled one is forgotten, also one that is
+    cancelled by what another one calls while they fire."""
 
     def __init__(self) -> None:
         self._waiting: list[Deferred[None]] = []
@@ -37,10 +38,12 @@ class Waiters:
         """Fire those that wait now; who comes while they fire waits for the next time."""
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
-            waiter.callback(None)
+            if not waiter.called:
+                waiter.callback(None)
 
     def fail(self, error: Exception) -> None:
         """Fire those that wait now with an error."""
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
-            waiter.errback(error)
+            if not waiter.called:
+                waiter.errback(error)
