@@ -168,7 +168,7 @@ class WorkerPool(WorkerGroup):
                 return list(session.lanes)
             try:
                 yield lacking[0].when_next_connected()
-            except Exception:
+            except Exception:  # whatever the server says of a bucket is for who opened it
                 if lacking[0] not in buckets or session.closed:
                     raise
 
