@@ -396,7 +396,8 @@ class DeathTests(ServerTestCase):
         for pid in (first, second):
             os.kill(pid, signal.SIGKILL)
         yield until(lambda: gone(first) and gone(second))
-        yield collection.upsert(self.key("k"), 1)
+        # With time for a new worker to start, on a machine that is busy.
+        yield collection.upsert(self.key("k"), 1, timeout=timedelta(seconds=30))
         yield until(lambda: len(collection._keyspace.target.lanes) == 2)
         self.assertFalse({worker.pid for worker in pool.workers} & {first, second})
 
