@@ -133,14 +133,15 @@ class HeldTests(NetworkTestCase):
 
     @inlineCallbacks
     def test_an_answer_that_closes_the_connection(self) -> Any:
-        script = self.node.scripts.add(Script("mgmt", body=b"late", delay=0.02))
+        # Long enough to be held before it is over.
+        script = self.node.scripts.add(Script("mgmt", body=b"late", delay=0.3))
         wire = yield self.wire(self.node.mgmt_port)
         wire.transport.write(
             b"GET /pools HTTP/1.0\r\nAuthorization: Basic %s\r\n\r\n" % LOGIN.encode()
         )
         yield until(lambda: script.answered > 0)
         self.node.hold()
-        yield deferLater(reactor, 0.1, lambda: None)
+        yield deferLater(reactor, 0.5, lambda: None)
         self.assertEqual((wire.received, wire.closed.called), (b"", False))
         self.node.release()
         received = yield wire.closed
