@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -63,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             "cert": node.certificate_path,
             "pid": os.getpid(),
         }
+        # What was imported stays: collections need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         print(json.dumps(ready), flush=True)
 
     def failed(failure: Any) -> None:
