@@ -9,13 +9,39 @@ from typing import Any
 from couchbase.auth import PasswordAuthenticator
 from couchbase.options import ClusterOptions
 from twisted.internet import reactor
-from twisted.internet.defer import inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import TestCase
 
 from txcouchbase.cluster import TxBucket, TxCluster
 from txcouchbase.collection import TxCollection
 from txcouchbase.testing import EmbeddedNode
 from txcouchbase.workers import PoolConfig, WorkerPool
+
+
+def until(condition: Any) -> Deferred[None]:
+    """Fires when the condition holds; the test's own timeout ends a wait in vain."""
+    met: Deferred[None] = Deferred()
+
+    def look() -> None:
+        if condition():
+            loop.stop()
+            met.callback(None)
+
+    loop = LoopingCall(look)
+    started = loop.start(0.005)
+    started.addErrback(met.errback)
+    met.addErrback(lambda failure: failure)
+    return met
+
+
+def gone(pid: int) -> bool:
+    """Whether the process is no more, and was reaped."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 class ServerTestCase(TestCase):

@@ -18,8 +18,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.utils import getProcessOutputAndValue
 
 import txcouchbase
-from tests.support import ServerTestCase
-from tests.test_pool import gone, until
+from tests.support import ServerTestCase, gone, until
 from txcouchbase.cluster import TxCluster
 from txcouchbase.workers import PoolConfig
 

@@ -25,9 +25,8 @@ from twisted.internet.defer import CancelledError, gatherResults, inlineCallback
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests import jobfunctions
-from tests.support import ServerTestCase
+from tests.support import ServerTestCase, until
 from tests.test_jobs import config
-from tests.test_pool import until
 from txcouchbase.amp.transactions import from_data, to_data
 from txcouchbase.exceptions import PoolClosed, WorkerLost
 from txcouchbase.workers import WorkerPool

@@ -25,7 +25,6 @@ from twisted.trial.unittest import TestCase
 
 from tests import jobfunctions
 from tests.test_application import ROOT, Application
-from tests.test_pool import gone, until
 from txcouchbase.exceptions import PoolClosed, PoolOverloaded, RemoteError, WorkerLost
 from txcouchbase.workers import PoolConfig, WorkerPool
 

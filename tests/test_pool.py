@@ -25,10 +25,9 @@ from twisted.internet.defer import (
     inlineCallbacks,
     maybeDeferred,
 )
-from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import TestCase
 
-from tests.support import ServerTestCase
+from tests.support import ServerTestCase, gone, until
 from txcouchbase.bucket import TxBucket
 from txcouchbase.cluster import TxCluster, TxRawCluster
 from txcouchbase.collection import TxCollection
@@ -37,30 +36,6 @@ from txcouchbase.workers import PoolConfig, WorkerPool, WorkerState, process
 
 ONE = PoolConfig(min_workers=1, max_workers=1)
 TWO = PoolConfig(min_workers=2, max_workers=2)
-
-
-def until(condition: Any) -> Deferred[None]:
-    """Fires when the condition holds; the test's own timeout ends a wait in vain."""
-    met: Deferred[None] = Deferred()
-
-    def look() -> None:
-        if condition():
-            loop.stop()
-            met.callback(None)
-
-    loop = LoopingCall(look)
-    started = loop.start(0.005)
-    started.addErrback(met.errback)
-    met.addErrback(lambda failure: failure)
-    return met
-
-
-def gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 class LifeTests(ServerTestCase):
