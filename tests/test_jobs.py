@@ -24,6 +24,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from tests import jobfunctions
+from tests.support import gone, until
 from tests.test_application import ROOT, Application
 from txcouchbase.exceptions import PoolClosed, PoolOverloaded, RemoteError, WorkerLost
 from txcouchbase.workers import PoolConfig, WorkerPool
