@@ -74,10 +74,13 @@ class CloseBucket(amp.Command):
 
 
 class Heartbeat(amp.Command):
-    """Ask for a sign of life; answered from the worker's reactor thread."""
+    """Ask for a sign of life; answered from the worker's reactor thread.
+
+    `rss` is the worker's resident memory (bytes).
+    """
 
     arguments: ClassVar[Arguments] = []
-    response: ClassVar[Arguments] = []
+    response: ClassVar[Arguments] = [(b"rss", amp.Integer())]
 
 
 class Stop(amp.Command):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from pathlib import Path
@@ -31,6 +32,7 @@ from txcouchbase.amp.framing import BATCH, CREDIT, KIND, payload_of
 from txcouchbase.workers import sdk_rows
 from txcouchbase.workers.executor import Executor
 from txcouchbase.workers.job_runner import JobRunner
+from txcouchbase.workers.memory import resident_bytes
 from txcouchbase.workers.raw_client import RawClient
 from txcouchbase.workers.rows import RowStreams
 from txcouchbase.workers.sync_client import SyncClient
@@ -42,6 +44,10 @@ _log = Logger()
 _Responder = TypeVar("_Responder", bound=Callable[..., Any])
 
 
+_CANNOT_ANSWER = 70
+"""The exit status of a worker that cannot send answers any more."""
+
+
 def guarded(responder: _Responder) -> _Responder:
     """Answer with what went wrong: AMP closes the pipe on an exception that it does not know."""
 
@@ -50,11 +56,18 @@ def guarded(responder: _Responder) -> _Responder:
         answer = maybeDeferred(responder, self, **arguments)
         answer.addCallbacks(
             lambda result: {"error": b"", **(result or {})},
-            lambda failure: {"error": encode_error(failure.value)},
+            lambda failure: {"error": _described(failure.value)},
         )
         return answer
 
     return call  # type: ignore[return-value]
+
+
+def _described(error: BaseException) -> bytes:
+    try:
+        return encode_error(error)
+    except Exception:  # its own __str__ may raise
+        return encode_error(RuntimeError(f"a {type(error).__name__} that cannot be shown"))
 
 
 def _log_failed_close(failure: Failure) -> None:
@@ -100,7 +113,7 @@ class Worker(AMPChild):
         try:
             return {"about": self._configure(wire.decode(settings)), "error": b""}
         except Exception as error:  # whatever it is, the application has to hear of it
-            return {"about": b"", "error": encode_error(error)}
+            return {"about": b"", "error": _described(error)}
 
     def _configure(self, settings: dict[str, Any]) -> bytes:
         self._reactor.suggestThreadPoolSize(settings["threads"])
@@ -114,7 +127,7 @@ class Worker(AMPChild):
                     mismatch=mismatch,
                 )
                 self._raw = False
-        self._executor = Executor(self._reactor, self._send)
+        self._executor = Executor(self._reactor, self._send, partial(os._exit, _CANNOT_ANSWER))
         self._streams = RowStreams(self._reactor, self.transport)
         self._jobs = settings["jobs"]
         if self._jobs:
@@ -200,7 +213,7 @@ class Worker(AMPChild):
     @Heartbeat.responder
     def heartbeat(self) -> dict[str, Any]:
         """Give a sign of life."""
-        return {}
+        return {"rss": resident_bytes()}
 
     @Stop.responder
     def stop(self) -> Deferred[dict[str, Any]]:

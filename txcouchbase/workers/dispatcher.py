@@ -12,14 +12,15 @@ from twisted.internet.defer import Deferred
 
 from txcouchbase.exceptions import PoolClosed, PoolOverloaded
 from txcouchbase.workers.delayed import DelayedCalls
-from txcouchbase.workers.lane import Lane, LaneOwner, timed_out
+from txcouchbase.workers.lane import Lane, LaneOwner
+from txcouchbase.workers.own_copy import own_copy
 from txcouchbase.workers.waiting import Waiters
 
 if TYPE_CHECKING:
     from txcouchbase.workers.config import PoolConfig
     from txcouchbase.workers.feeder import Feeder
     from txcouchbase.workers.operation import Operation
-    from txcouchbase.workers.session import Target
+    from txcouchbase.workers.target import Target
 
 __all__ = ["Dispatcher"]
 
@@ -87,7 +88,7 @@ class Dispatcher(LaneOwner):
         """
         target = operation.keyspace.target
         if self.refusal is not None:
-            raise self.refusal.with_traceback(None)  # it would grow with each use
+            raise own_copy(self.refusal)
         if target.closed:
             raise PoolClosed("the cluster or bucket is closed: make a new one")
         if feeder is not None:
@@ -110,9 +111,8 @@ class Dispatcher(LaneOwner):
         if lane is not None:
             operation.pinned = True
             self._dispatch(operation, lane)
-        elif target.waiting or not target.lanes or not self._dispatch(operation):
+        elif not target.lanes or not self._dispatch(operation):
             self._wait(operation)
-            self.dispatch_waiting(target)
             target.ask()
 
     def cancel(self, operation: Operation) -> None:
@@ -133,7 +133,7 @@ class Dispatcher(LaneOwner):
             PoolClosed, PoolOverloaded, WorkerStartFailed: As `submit`.
         """
         if self.refusal is not None:
-            raise self.refusal.with_traceback(None)
+            raise own_copy(self.refusal)
         if feeder.keyspace.target.closed:
             raise PoolClosed("the cluster or bucket is closed: make a new one")
         if not self._has_room(feeder.size):
@@ -187,9 +187,9 @@ class Dispatcher(LaneOwner):
         if target.closed or not target.lanes:
             for feeder in list(self._feeders):
                 if feeder.keyspace.target is target:
-                    feeder.fail(error)
+                    feeder.fail(own_copy(error))
         for operation in operations:
-            self._fail_unsent(operation, error)
+            self._fail_unsent(operation, own_copy(error))
 
     # -- from lanes -----------------------------------------------------------------------
 
@@ -204,6 +204,8 @@ class Dispatcher(LaneOwner):
             entry = self._keys[ident]
             if entry[1] == 1:
                 del self._keys[ident]
+                if ident in self._waiting:
+                    self.later(0, self._dispatch_key, ident)
             else:
                 entry[1] -= 1
         elif self._waiting:
@@ -247,8 +249,8 @@ class Dispatcher(LaneOwner):
         """Queue an operation on a lane, or tell that it has to wait.
 
         It has to while another operation on its key waits that was called before, and while the
-        lane that works on its key is not connected for it: another cluster that shares the pool
-        put the key there.
+        lane that works on its key takes none for it: its worker drains, or is not connected to
+        this cluster, and another one that shares the pool put the key there.
         """
         if operation.deadline is None and operation.default_timeout is not None:
             operation.deadline = self._reactor.seconds() + operation.default_timeout
@@ -278,6 +280,16 @@ class Dispatcher(LaneOwner):
         lane.submit(operation)
         return True
 
+    def _dispatch_key(self, ident: tuple[int, str]) -> None:
+        """Send what waits for its turn on a key, in its order, as far as it can be sent."""
+        waiting = self._waiting.get(ident)
+        while waiting:
+            operation = waiting[0]
+            target = operation.keyspace.target
+            if not target.lanes or not self._dispatch(operation):
+                return
+            target.waiting.remove(operation)
+
     def _wait(self, operation: Operation) -> None:
         """Put an operation among those that wait, at its place in the order."""
         _enqueue(operation.keyspace.target.waiting, operation)
@@ -296,7 +308,7 @@ class Dispatcher(LaneOwner):
         if not waiting:
             del self._waiting[ident]
         elif waiting[0].keyspace.target is not operation.keyspace.target:
-            self.later(0, self.dispatch_waiting, waiting[0].keyspace.target)
+            self.later(0, self._dispatch_key, ident)
 
     def _take_back(self, operations: list[Operation], closing: bool) -> None:
         """Submit again what the lane of an ended worker released, in its order."""
@@ -307,8 +319,11 @@ class Dispatcher(LaneOwner):
             target = operation.keyspace.target
             if closing or target.closed:
                 refused.append(operation)
-            elif target.waiting or not target.lanes or not self._dispatch(operation):
+            elif not target.lanes or not self._dispatch(operation):
                 self._wait(operation)
+                if operation.key is not None:
+                    # Younger ones may have waited already, and been passed over for its sake.
+                    self.later(0, self._dispatch_key, (operation.keyspace.order, operation.key))
         # Not before all have their places: what they call may submit and cancel operations.
         for operation in refused:
             closed = PoolClosed(f"closed before {operation.kind.name} was sent")
@@ -329,13 +344,16 @@ class Dispatcher(LaneOwner):
             for operation in list(target.waiting):
                 deadline = operation.deadline
                 if deadline is not None and deadline <= now:
-                    self._fail_unsent(operation, timed_out(operation, sent=False))
+                    self._fail_unsent(operation, target.timed_out(operation.kind.name))
             target.waiting = deque(each for each in target.waiting if not each.settled)
             self.dispatch_waiting(target)
         for feeder in list(self._feeders):
             feeder.expire(now)
+        if self._idle_waiters:
+            self._release_idle_waiters()
 
     def _when_idle(self) -> Deferred[None]:
+        """Fires when nobody waits for an answer any more; some may still be owed."""
         self.later(0, self._release_idle_waiters)
         return self._idle_waiters.wait()
 
@@ -343,7 +361,12 @@ class Dispatcher(LaneOwner):
         self._room_waiters.release(lambda: self._has_room(0))
 
     def _release_idle_waiters(self) -> None:
-        self._idle_waiters.release(lambda: not self._pending)
+        self._idle_waiters.release(lambda: not self._pending or not self._anybody_waits())
+
+    def _anybody_waits(self) -> bool:
+        return any(target.waiting for target in self.targets()) or any(
+            lane.owes_answers for lane in self.lanes()
+        )
 
 
 def _enqueue(queue: deque[Operation], operation: Operation) -> None:

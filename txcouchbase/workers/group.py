@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from txcouchbase.exceptions import PoolClosed, WorkerStartFailed
 from txcouchbase.workers.dispatcher import Dispatcher
+from txcouchbase.workers.events import EndCause, Observers
 from txcouchbase.workers.lane import Lane
 from txcouchbase.workers.session import ClusterSession, Session, Target
 from txcouchbase.workers.supervisor import Supervisor, SupervisorOwner
@@ -28,11 +29,21 @@ _log = Logger()
 
 
 class WorkerGroup(Dispatcher, SupervisorOwner):
-    """Workers that are alike, what they are connected to, and the operations on them."""
+    """Workers that are alike, what they are connected to, and the operations on them.
 
-    def __init__(self, config: PoolConfig, reactor: Any) -> None:
+    Args:
+        config: How they behave.
+        reactor: The reactor to use.
+        observers: Who hears of what happens to them.
+        jobs: Whether they run the application's own functions, and nothing else.
+    """
+
+    def __init__(
+        self, config: PoolConfig, reactor: Any, observers: Observers, jobs: bool = False
+    ) -> None:
         super().__init__(config, reactor)
-        self._supervisor = Supervisor(config, reactor, self._calls, self)
+        self._jobs_only = jobs
+        self._supervisor = Supervisor(config, reactor, self._calls, self, observers, jobs)
         self._lanes = self._supervisor.lanes
         self._sessions: list[Session] = []
         self._started = False
@@ -136,7 +147,7 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
     def worker_settings(self) -> dict[str, Any]:
         """What a worker has to know when it starts."""
         config = self.config
-        return {"client": config.client, "threads": config.worker_threads, "jobs": False}
+        return {"client": config.client, "threads": config.worker_threads, "jobs": self._jobs_only}
 
     def may_be_silent(self, lane: Lane) -> bool:
         """Whether a worker need not give signs of life now."""
@@ -144,12 +155,29 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
 
     def lane_spoke_nonsense(self, lane: Lane, reason: str) -> None:
         """A worker sent something that cannot be understood."""
-        self._supervisor.kill(lane, reason)
+        self._supervisor.kill(lane, EndCause.BROKEN, reason)
+
+    def is_relieved(self, lane: Lane, workers: int) -> bool:
+        """Whether so many other workers are connected to all that this one is connected to."""
+        others = [other for other in self.ready_lanes() if other is not lane]
+        if len(others) < workers:
+            return False
+        return all(
+            sum(other in target.lanes for other in others) >= workers
+            for target in self.targets()
+            if lane in target.lanes
+        )
 
     def worker_ready(self, lane: Lane) -> None:
         """A worker has started: connect it."""
         for session in self._sessions:
             session.start_on(lane)
+
+    def worker_draining(self, lane: Lane) -> None:
+        """A worker is to end: what it was not sent goes to others."""
+        for session in self._sessions:
+            session.lane_lost(lane)
+        self._take_back(lane.release_queue(), closing=self._closing)
 
     def worker_lost(self, lane: Lane, exit: Exit) -> None:
         """A worker has ended: what was queued or only reads goes to others, the rest fails."""
@@ -162,17 +190,21 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
                 operation.settled = True
                 operation.fail(error)
 
-    def crash_loop_began(self, error: WorkerStartFailed) -> None:
+    def refuse(self, error: WorkerStartFailed) -> None:
         """No worker gets ready: refuse what comes, fail what waits."""
         if not self._closing:
             self.refusal = error
         for session in list(self._sessions):
             session.fail(error)
 
-    def crash_loop_ended(self) -> None:
+    def admit_again(self) -> None:
         """A worker got ready after all."""
         if not self._closing:
             self.refusal = None
+
+    def _look_at_deadlines(self) -> None:
+        super()._look_at_deadlines()
+        self._supervisor.sampled()
 
     # -- closing --------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from txcouchbase.amp.jobs import pickled_job, value_of
 from txcouchbase.amp.operations import OPERATIONS
 from txcouchbase.exceptions import PoolClosed, PoolOverloaded
+from txcouchbase.workers.events import EndCause
 from txcouchbase.workers.group import WorkerGroup
 from txcouchbase.workers.lane import Lane, timed_out
 from txcouchbase.workers.operation import Operation
@@ -26,6 +27,7 @@ from txcouchbase.workers.session import ClusterSession, Keyspace, Session, Targe
 
 if TYPE_CHECKING:
     from txcouchbase.workers.config import PoolConfig
+    from txcouchbase.workers.events import Observers
 
 __all__ = ["Job", "JobPool", "job_timeout"]
 
@@ -95,13 +97,16 @@ class JobPool(WorkerGroup):
     Args:
         config: That of the whole pool.
         reactor: The reactor to use.
+        observers: Who hears of what happens to the workers.
     """
 
-    def __init__(self, config: PoolConfig, reactor: Any) -> None:
+    def __init__(self, config: PoolConfig, reactor: Any, observers: Observers) -> None:
         count = config.job_workers
         super().__init__(
             dataclasses.replace(config, min_workers=count, max_workers=count, client="sync"),
             reactor,
+            observers,
+            jobs=True,
         )
         self._no_cluster = Session(self)
         self._sessions.append(self._no_cluster)
@@ -165,7 +170,10 @@ class JobPool(WorkerGroup):
     # -- one job for each worker ----------------------------------------------------------
 
     def _dispatch(self, operation: Operation, lane: Lane | None = None) -> bool:
-        connected = operation.keyspace.target.lanes
+        target = operation.keyspace.target
+        if target.waiting:
+            return False  # they were called before, and a worker that was just freed is theirs
+        connected = target.lanes
         for idle in self.ready_lanes():
             if idle not in self._running and idle in connected:
                 self._give(operation, idle)
@@ -215,10 +223,6 @@ class JobPool(WorkerGroup):
 
     # -- the rules for workers ------------------------------------------------------------
 
-    def worker_settings(self) -> dict[str, Any]:
-        """What a worker has to know when it starts."""
-        return {**super().worker_settings(), "jobs": True}
-
     def may_be_silent(self, lane: Lane) -> bool:
         """A running job may hold up everything else in its process."""
         return lane in self._running
@@ -234,7 +238,9 @@ class JobPool(WorkerGroup):
                 job.kill_at = now + self.config.job_grace
             elif job.kill_at is not None and job.kill_at <= now:
                 self._supervisor.kill(
-                    lane, "its job was cancelled or out of time, and went on for job_grace"
+                    lane,
+                    EndCause.JOB_OVERRUN,
+                    "its job was cancelled or out of time, and went on for job_grace",
                 )
 
     @inlineCallbacks

@@ -90,7 +90,10 @@ class Lane:
     Attributes:
         generation: The worker's number, never used again.
         process: Its process protocol, once it was spawned.
+        last_pid: Its process id, also after it ended; None if it was never spawned.
         silent_beats: Heartbeats in a row without a word from the worker.
+        operations: Operations that it was sent.
+        rss: Its resident memory at its last sign of life (bytes), 0 before the first.
         client: The client that the worker runs, ``"raw"`` or ``"sync"``, once it is ready.
     """
 
@@ -98,7 +101,10 @@ class Lane:
         self.generation = generation
         self.process: WorkerProcess | None = None
         self.pipe = WorkerPipe(self)
+        self.last_pid: int | None = None
         self.silent_beats = 0
+        self.operations = 0
+        self.rss = 0
         self.client = ""
         self._owner = owner
         self._config = config
@@ -119,6 +125,19 @@ class Lane:
         return len(self._queue) + len(self._held_streams) + len(self._in_flight)
 
     @property
+    def owes_answers(self) -> bool:
+        """Whether somebody waits for an answer from it."""
+        operations = (*self._queue, *self._held_streams, *self._in_flight.values())
+        return any(not operation.settled for operation in operations)
+
+    @property
+    def falls_behind(self) -> bool:
+        """Whether operations wait for the worker, and not for the server."""
+        if self.client == "sync":
+            return len(self._in_flight) > self._config.worker_threads
+        return bool(self._queue) and self._unacknowledged > 0
+
+    @property
     def pid(self) -> int | None:
         """The process id of the worker, None before it was spawned and after it ended."""
         return self.process.pid if self.process is not None else None
@@ -132,35 +151,40 @@ class Lane:
             self._flush_due = True
             self._reactor.callLater(0, self._flush)
 
+    def broken(self, reason: str) -> None:
+        """The worker cannot be used any more, for example since it closed its pipe."""
+        self._owner.lane_spoke_nonsense(self, reason)
+
     def box_received(self, kind: bytes, box: Mapping[bytes, bytes]) -> None:
         """A box of our own arrived from the worker."""
         self.silent_beats = 0
         try:
             acknowledged = int(box.get(ACK, b"0"))
-            data = payload_of(box)
-            payload: Any = wire.decode(data) if kind != ACK else None
+            if not 0 <= acknowledged <= self._unacknowledged:
+                raise ValueError(f"{acknowledged} boxes are acknowledged")
+            self._unacknowledged -= acknowledged
+            if kind == RESULTS:
+                self._results_received(wire.decode_answers(payload_of(box)))
+            elif kind == ROWS:
+                data = payload_of(box)
+                self._rows_received(*wire.decode_rows(data), len(data))
+            elif kind != ACK:
+                raise ValueError(f"its kind is {kind!r}")
         except (ValueError, msgspec.MsgspecError) as error:
-            self._owner.lane_spoke_nonsense(self, f"unreadable box: {error}")
-            return
-        self._unacknowledged -= acknowledged
-        if kind == RESULTS:
-            self._results_received(payload)
-        elif kind == ROWS:
-            number, rows = payload
-            self._rows_received(number, rows, len(data))
-        elif kind != ACK:
-            self._owner.lane_spoke_nonsense(self, f"unknown box {kind!r}")
+            self.broken(f"a box that cannot be: {error}")
             return
         if self._queue and not self._unacknowledged and not self._flush_due:
             self._flush()
 
-    def _results_received(self, answers: list[Any]) -> None:
+    def _results_received(self, answers: list[wire.Answer]) -> None:
         # Callbacks submit more operations: they leave together when all have run.
         flush_was_due, self._flush_due = self._flush_due, True
         in_flight = self._in_flight
+        odd = None
         for answer in answers:
-            operation = in_flight.pop(answer[0], None)
-            if operation is None:
+            operation = in_flight.pop(answer.id, None)
+            if operation is None or (answer.result is None and answer.error is None):
+                odd = answer.id
                 continue
             self._in_flight_bytes -= operation.size
             self._owner.operation_left(operation)
@@ -169,17 +193,19 @@ class Lane:
             if operation.settled:
                 continue
             operation.settled = True
-            if len(answer) == 2:
-                operation.succeed(answer[1])
+            if answer.error is None:
+                operation.succeed(answer.result)
             else:
-                operation.fail(error_from_data(answer[2]))
+                operation.fail(error_from_data(answer.error))
         self._flush_due = flush_was_due
+        if odd is not None:
+            self.broken(f"an answer to {odd}, which it was not asked")
 
     def _rows_received(self, number: int, rows: list[bytes], size: int) -> None:
         stream = self._streams.get(number)
         if stream is None:
-            return
-        if stream.settled:
+            self.broken(f"rows for {number}, which it was not asked")
+        elif stream.settled:
             # Late, after its guard fired: nobody would pay, and it would keep its slot for ever.
             self.pay(stream, STOP)
         else:
@@ -252,6 +278,7 @@ class Lane:
         except Exception:  # whatever an odd option makes the encoder raise
             payload = wire.encode((keyspaces, self._encodable(requests)))
         self._unacknowledged += 1
+        self.operations += len(requests)
         assert self.process is not None
         self.process.write(encode_box(BATCH, payload))
         return True
@@ -308,6 +335,20 @@ class Lane:
                 # The slot stays busy until the worker answers: its bytes may be at the server.
                 operation.settled = True
                 operation.fail(timed_out(operation, sent=True))
+
+    def release_queue(self) -> list[Operation]:
+        """The worker is to end: give back what it was not sent, but for what only it can do.
+
+        Returns:
+            The operations to submit again, in their order. None of them counts any more.
+        """
+        queued = sorted((*self._queue, *self._held_streams), key=lambda operation: operation.id)
+        self._queue = deque(each for each in queued if each.pinned)
+        self._held_streams.clear()
+        again = [each for each in queued if not each.pinned and not each.settled]
+        for operation in again:
+            self._owner.operation_left(operation)
+        return again
 
     def lost(self, exit: Exit) -> tuple[list[Operation], list[tuple[Operation, Exception]]]:
         """The worker has ended.

@@ -10,6 +10,7 @@ Admission and dispatch are in `txcouchbase.workers.dispatcher`, the lives of wor
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Generator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +20,7 @@ from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 
 from txcouchbase.exceptions import PoolClosed
 from txcouchbase.workers.config import PoolConfig
+from txcouchbase.workers.events import Observers
 from txcouchbase.workers.group import WorkerGroup
 from txcouchbase.workers.jobs import JobPool
 from txcouchbase.workers.lane import Lane
@@ -27,6 +29,8 @@ from txcouchbase.workers.view import WorkerView
 
 if TYPE_CHECKING:
     from couchbase.auth import Authenticator
+
+    from txcouchbase.workers.events import PoolEvent
 
 __all__ = ["WorkerPool"]
 
@@ -51,8 +55,9 @@ class WorkerPool(WorkerGroup):
             from twisted.internet import reactor
         if config is not None and not isinstance(config, PoolConfig):
             raise TypeError(f"config must be a PoolConfig, not {type(config).__name__}")
-        super().__init__(config if config is not None else PoolConfig(), reactor)
-        self._jobs = JobPool(self.config, reactor)
+        self._observers = Observers()
+        super().__init__(config if config is not None else PoolConfig(), reactor, self._observers)
+        self._jobs = JobPool(self.config, reactor, self._observers)
 
     # -- what an application uses ---------------------------------------------------------
 
@@ -99,6 +104,44 @@ class WorkerPool(WorkerGroup):
         PoolOverloaded, PoolClosed, WorkerStartFailed.
         """
         return self.run_job("run", None, function, args, kwargs, timeout)
+
+    def resize(self, min_workers: int, max_workers: int) -> None:
+        """Change the limits on the number of workers for operations.
+
+        Workers that are lacking start at once. Those that are too many get no more operations,
+        end those that they have, and are gone then; no operation fails for it. Also before the
+        pool is started.
+
+        Args:
+            min_workers: Worker processes that are always there (processes, at least 1).
+            max_workers: Worker processes at most (processes, not below `min_workers`).
+
+        Raises:
+            ValueError: A number cannot be used; the text names it.
+            PoolClosed: The pool is closed.
+        """
+        if self._closing:
+            raise PoolClosed("the pool is closed: make a new one")
+        self.config = dataclasses.replace(
+            self.config, min_workers=min_workers, max_workers=max_workers
+        )
+        self._supervisor.resize(min_workers, max_workers)
+
+    def add_observer(self, observer: Callable[[PoolEvent], object]) -> None:
+        """Call a function with each `txcouchbase.workers.events.PoolEvent` from now on.
+
+        It is called in the reactor's thread and must not block; what it raises is logged. It may
+        use the pool.
+        """
+        self._observers.add(observer)
+
+    def remove_observer(self, observer: Callable[[PoolEvent], object]) -> None:
+        """Call it no more.
+
+        Raises:
+            ValueError: It was not added.
+        """
+        self._observers.remove(observer)
 
     def when_room(self, *, jobs: bool = False) -> Deferred[None]:
         """Fires when an operation would be admitted again, on a later turn.

@@ -7,7 +7,8 @@ from collections.abc import Generator
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.internet.base import DelayedCall
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -16,18 +17,22 @@ from txcouchbase.amp import wire
 from txcouchbase.amp.commands import Configure, Heartbeat, Stop
 from txcouchbase.amp.errors import decode_error
 from txcouchbase.exceptions import WorkerStartFailed
-from txcouchbase.workers.brain import (
-    CloseBreaker,
-    Instruction,
-    Kill,
-    OpenBreaker,
-    PoolBrain,
-    Spawn,
-    WorkerState,
+from txcouchbase.workers import brain
+from txcouchbase.workers.brain import Instruction, PoolBrain, WorkerState
+from txcouchbase.workers.events import (
+    CrashLoopBegan,
+    CrashLoopEnded,
+    EndCause,
+    Observers,
+    PoolResized,
+    WorkerDraining,
+    WorkerEnded,
+    WorkerReady,
+    WorkerStarted,
 )
 from txcouchbase.workers.lane import Lane, LaneOwner
+from txcouchbase.workers.life import Life
 from txcouchbase.workers.view import WorkerView
-from txcouchbase.workers.waiting import Waiters
 
 if TYPE_CHECKING:
     from txcouchbase.workers.config import PoolConfig
@@ -37,6 +42,9 @@ if TYPE_CHECKING:
 __all__ = ["Supervisor", "SupervisorOwner"]
 
 _log = Logger()
+
+_WATCH = 0.1
+"""How often workers that retire or drain are looked at while there are any (seconds)."""
 
 
 class SupervisorOwner(LaneOwner):
@@ -50,19 +58,27 @@ class SupervisorOwner(LaneOwner):
         """Whether a worker need not give signs of life now."""
         raise NotImplementedError
 
+    def is_relieved(self, lane: Lane, workers: int) -> bool:
+        """Whether so many other workers are connected to all that this one is connected to."""
+        raise NotImplementedError
+
     def worker_ready(self, lane: Lane) -> None:
         """A worker has started and can be given work."""
+        raise NotImplementedError
+
+    def worker_draining(self, lane: Lane) -> None:
+        """A worker is to end: give it no more work, and others what it has not been sent."""
         raise NotImplementedError
 
     def worker_lost(self, lane: Lane, exit: Exit) -> None:
         """A worker has ended, with whatever was on its lane."""
         raise NotImplementedError
 
-    def crash_loop_began(self, error: WorkerStartFailed) -> None:
-        """No worker gets ready."""
+    def refuse(self, error: WorkerStartFailed) -> None:
+        """No worker is ready, and none gets ready."""
         raise NotImplementedError
 
-    def crash_loop_ended(self) -> None:
+    def admit_again(self) -> None:
         """A worker got ready after all."""
         raise NotImplementedError
 
@@ -71,25 +87,38 @@ class Supervisor:
     """Spawns workers, watches, replaces and kills them, and ends them.
 
     Args:
-        config: How many there are, and its times.
+        config: How many there are at first, and its times.
         reactor: The reactor to use.
         calls: The pool's delayed calls.
         owner: The pool.
+        observers: Who hears of what happens.
+        jobs: Whether these are the workers for the application's own functions.
 
     Attributes:
         lanes: One for each worker process that is there, by generation.
     """
 
     def __init__(
-        self, config: PoolConfig, reactor: Any, calls: DelayedCalls, owner: SupervisorOwner
+        self,
+        config: PoolConfig,
+        reactor: Any,
+        calls: DelayedCalls,
+        owner: SupervisorOwner,
+        observers: Observers,
+        jobs: bool,
     ) -> None:
         self._config = config
         self._reactor = reactor
         self._calls = calls
         self._owner = owner
-        self._brain = PoolBrain(config, Random())
+        self._observers = observers
+        self._jobs = jobs
+        self._random = Random()
+        self._brain = PoolBrain(config, self._random)
         self._starter: WorkerStarter | None = None
-        self._gone_waiters = Waiters()
+        self._spawns: dict[int, DelayedCall] = {}
+        self._lives: dict[Lane, Life] = {}
+        self._watching = False
         self._last_stderr = ""
         self.lanes: dict[int, Lane] = {}
 
@@ -100,12 +129,13 @@ class Supervisor:
 
     def ready_lanes(self) -> list[Lane]:
         """The lanes whose worker is ready."""
+        return self._in_state(WorkerState.READY)
+
+    def _in_state(self, state: WorkerState) -> list[Lane]:
         states = self._brain.states
-        return [
-            lane
-            for generation, lane in self.lanes.items()
-            if states.get(generation) is WorkerState.READY
-        ]
+        return [lane for number, lane in self.lanes.items() if states.get(number) is state]
+
+    # -- from the pool --------------------------------------------------------------------
 
     def start(self) -> None:
         """Spawn the workers, unless the pool closes already."""
@@ -117,52 +147,74 @@ class Supervisor:
             self._carry_out(self._brain.start())
             self._calls.later(self._config.heartbeat_interval, self._beat)
 
-    def kill(self, lane: Lane, reason: str) -> None:
+    def resize(self, min_workers: int, max_workers: int) -> None:
+        """There are to be other numbers of workers."""
+        loads = {number: lane.load for number, lane in self.lanes.items()}
+        instructions = self._brain.resize(min_workers, max_workers, loads)
+        self._resized()
+        self._carry_out(instructions)
+
+    def sampled(self) -> None:
+        """Ten times a second while there are operations: see whether workers keep up."""
+        ready = self.ready_lanes()
+        if ready:
+            before = self._brain.wanted
+            waiting = sum(lane.falls_behind for lane in ready) / len(ready)
+            instructions = self._brain.sampled(waiting)
+            if self._brain.wanted != before:
+                _log.info(
+                    "operations wait for workers: from {before} to {wanted} workers",
+                    before=before,
+                    wanted=self._brain.wanted,
+                )
+                self._resized()
+            self._carry_out(instructions)
+
+    def kill(self, lane: Lane, cause: EndCause, reason: str) -> None:
         """End a worker that cannot be used any more; it is replaced."""
-        self._carry_out(self._brain.broken(lane.generation, reason))
+        self._carry_out(self._brain.broken(lane.generation, cause, reason))
 
     def replace_none(self) -> None:
         """The pool closes: whatever ends from now on is not replaced."""
         self._brain.close()
+        for generation in list(self._spawns):
+            self._spawn_not(generation)
 
-    @inlineCallbacks
-    def end(self) -> Generator[Deferred[Any], Any, None]:
+    def end(self) -> Deferred[Any]:
         """End all workers: ask, TERM, KILL, each with `kill_timeout`; fires when all are gone."""
-        for lane in self.lanes.values():
-            lane.pipe.call(Stop).addErrback(lambda _: None)  # it ended before it answered
-        yield self._until_gone(self._config.kill_timeout)
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            for lane in self.lanes.values():
-                if lane.process is not None:
-                    lane.process.signal(number)
-            yield self._until_gone(self._config.kill_timeout)
-        yield self._until_gone(None)
+        return gatherResults([self._end(lane) for lane in self.lanes.values()])
 
-    def _until_gone(self, timeout: float | None) -> Deferred[None]:
-        """Fires when no process is left, or after the timeout."""
-        gone = self._gone_waiters.wait() if self.lanes else succeed(None)
-        return self._calls.bounded(gone, timeout) if timeout is not None else gone
+    # -- what the brain wants -------------------------------------------------------------
 
     def _carry_out(self, instructions: list[Instruction]) -> None:
         for instruction in instructions:
-            if isinstance(instruction, Spawn):
-                self._calls.later(instruction.delay, self._spawn, instruction.generation)
-            elif isinstance(instruction, Kill):
+            if isinstance(instruction, brain.Spawn):
+                number = instruction.generation
+                self._spawns[number] = self._calls.later(instruction.delay, self._spawn, number)
+            elif isinstance(instruction, brain.Drain):
+                self._drain(instruction)
+            elif isinstance(instruction, brain.Stop):
+                self._stop(instruction.generation)
+            elif isinstance(instruction, brain.Kill):
                 self._kill(instruction)
-            elif isinstance(instruction, OpenBreaker):
-                self._open_breaker(instruction.deaths)
-            elif isinstance(instruction, CloseBreaker):
-                _log.info("a worker is ready again: operations are admitted")
-                self._owner.crash_loop_ended()
+            elif isinstance(instruction, brain.CrashLoop):
+                self._crash_loop(instruction)
+            else:
+                _log.info("a worker is ready again: the crash loop is over")
+                self._owner.admit_again()
+                self._observers.notify(CrashLoopEnded(self._jobs))
+
+    def _spawn_not(self, generation: int) -> None:
+        self._calls.cancel(self._spawns.pop(generation))
+        self._carry_out(self._brain.exited(generation))
 
     def _spawn(self, generation: int) -> None:
         from txcouchbase.workers.process import Exit
 
-        if self._brain.closing:
-            self._brain.exited(generation)
-            return
+        del self._spawns[generation]
         lane = Lane(generation, self._owner, self._config, self._reactor)
         self.lanes[generation] = lane
+        self._lives[lane] = Life(self._config, self._reactor.seconds(), self._random)
         assert self._starter is not None
         try:
             self._starter.start(lane, self._worker_ended)
@@ -170,6 +222,8 @@ class Supervisor:
             lane.process = None
             self._worker_ended(lane, Exit(None, None, str(error)))
             return
+        lane.last_pid = lane.pid
+        self._observers.notify(WorkerStarted(self._jobs, generation, lane.pid))
         overdue = self._calls.later(
             self._config.start_timeout,
             lambda: self._carry_out(self._brain.start_overdue(generation)),
@@ -187,6 +241,8 @@ class Supervisor:
             raise decode_error(response["error"])
         about = wire.decode(response["about"])
         _check_origin(about)
+        if self._brain.states.get(lane.generation) is not WorkerState.STARTING:
+            return  # it was to be ended meanwhile
         lane.client = about["client"]
         _log.info(
             "worker {pid} is ready (client: {client}, couchbase {sdk})",
@@ -196,49 +252,125 @@ class Supervisor:
         )
         self._carry_out(self._brain.ready(lane.generation))
         self._owner.worker_ready(lane)
+        self._watch()
+        self._observers.notify(WorkerReady(self._jobs, lane.generation, lane.pid, lane.client))
 
     def _start_went_wrong(self, failure: Failure, lane: Lane) -> None:
         self._last_stderr = failure.getErrorMessage()
         _log.failure("worker {pid} cannot be used", failure, pid=lane.pid)
-        self.kill(lane, failure.getErrorMessage())
+        self.kill(lane, EndCause.BROKEN, failure.getErrorMessage())
 
-    def _kill(self, instruction: Kill) -> None:
+    def _drain(self, instruction: brain.Drain) -> None:
+        lane = self.lanes[instruction.generation]
+        cause = instruction.cause
+        _log.info("worker {pid} drains: {cause}", pid=lane.pid, cause=cause.value)
+        self._owner.worker_draining(lane)
+        self._watch()
+        self._observers.notify(WorkerDraining(self._jobs, lane.generation, lane.pid, cause))
+
+    def _watch(self) -> None:
+        if not self._watching and (
+            self._brain.retiring is not None or self._in_state(WorkerState.DRAINING)
+        ):
+            self._watching = True
+            self._calls.later(_WATCH, self._look_at_those_that_go)
+
+    def _look_at_those_that_go(self) -> None:
+        self._watching = False
+        retiring = self.lanes.get(-1 if self._brain.retiring is None else self._brain.retiring)
+        if retiring is not None:
+            workers = self._brain.wanted
+            if self._owner.is_relieved(retiring, workers):
+                self._carry_out(self._brain.relieved(retiring.generation))
+        for lane in self._in_state(WorkerState.DRAINING):
+            if not lane.load and not self._lives[lane].ends:
+                self._carry_out(self._brain.drained(lane.generation))
+        self._watch()
+
+    def _stop(self, generation: int) -> None:
+        lane = self.lanes.get(generation)
+        if lane is None:
+            self._spawn_not(generation)
+        else:
+            self._end(lane)
+
+    @inlineCallbacks
+    def _end(self, lane: Lane) -> Generator[Deferred[Any], Any, None]:
+        life = self._lives[lane]
+        if life.ends:
+            yield life.gone.wait()
+            return
+        life.ends = True
+        lane.pipe.call(Stop).addErrback(lambda _: None)  # it ended before it answered
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            yield self._calls.bounded(life.gone.wait(), self._config.kill_timeout)
+            if lane.generation not in self.lanes:
+                return
+            if lane.process is not None:
+                lane.process.signal(number)
+        yield life.gone.wait()
+
+    def _kill(self, instruction: brain.Kill) -> None:
         lane = self.lanes.get(instruction.generation)
         if lane is not None and lane.process is not None:
             _log.warn("worker {pid} is killed: {reason}", pid=lane.pid, reason=instruction.reason)
             lane.process.signal(signal.SIGKILL)
 
-    def _open_breaker(self, deaths: int) -> None:
+    def _crash_loop(self, instruction: brain.CrashLoop) -> None:
+        ready = instruction.ready
         error = WorkerStartFailed(
-            f"{deaths} workers in a row died before they were ready; operations are refused "
-            "until one becomes ready",
+            f"{instruction.deaths} workers in a row died before they were ready; "
+            + (f"the {ready} that are left go on" if ready else "operations are refused")
+            + " until one becomes ready",
             self._last_stderr,
         )
         _log.error("{error}", error=error)
-        self._owner.crash_loop_began(error)
+        if not ready:
+            self._owner.refuse(error)
+        self._observers.notify(CrashLoopBegan(self._jobs, error, ready))
+
+    def _resized(self) -> None:
+        mind = self._brain
+        event = PoolResized(self._jobs, mind.min_workers, mind.max_workers, mind.wanted)
+        self._observers.notify(event)
+
+    # -- what workers do ------------------------------------------------------------------
 
     def _worker_ended(self, lane: Lane, exit: Exit) -> None:
-        self.lanes.pop(lane.generation, None)
+        del self.lanes[lane.generation]
+        life = self._lives.pop(lane)
         if exit.stderr:
             self._last_stderr = exit.stderr
-        state = self._brain.states.get(lane.generation)
+        cause = self._brain.cause_of_end(lane.generation)
         instructions = self._brain.exited(lane.generation)
-        if not self._brain.closing:
-            _log.warn(
-                "a worker ended while {state} (exit status {code}, signal {signal})",
-                state=state.value if state is not None else "unknown",
-                code=exit.code,
-                signal=exit.signal,
-            )
+        log = _log.info if cause.planned else _log.warn
+        log(
+            "worker {pid} ended: {cause} (exit status {code}, signal {signal}){last_words}",
+            pid=lane.last_pid,
+            cause=cause.value,
+            code=exit.code,
+            signal=exit.signal,
+            last_words=f"; its last words: {exit.stderr}" if exit.stderr else "",
+        )
         self._carry_out(instructions)
         self._owner.worker_lost(lane, exit)
-        if not self.lanes:
-            self._gone_waiters.release_present()
+        life.gone.release_present()
+        self._observers.notify(
+            WorkerEnded(
+                self._jobs,
+                lane.generation,
+                lane.last_pid,
+                cause,
+                exit.code,
+                exit.signal,
+                exit.stderr,
+            )
+        )
 
     def _beat(self) -> None:
         self._calls.later(self._config.heartbeat_interval, self._beat)
         allowed = self._config.heartbeat_timeout / self._config.heartbeat_interval
-        for lane in self.ready_lanes():
+        for lane in self._in_state(WorkerState.READY) + self._in_state(WorkerState.DRAINING):
             if self._owner.may_be_silent(lane):
                 continue
             # Beats are counted, not seconds: between two of them the reactor has read what
@@ -248,11 +380,27 @@ class Supervisor:
                 continue
             lane.silent_beats += 1
             beat = lane.pipe.call(Heartbeat)
-            beat.addCallbacks(_heard, lambda _: None, callbackArgs=(lane,))
+            beat.addCallbacks(self._heard, lambda _: None, callbackArgs=(lane,))
+        self._look_for_wear()
 
+    def _heard(self, answer: dict[str, Any], lane: Lane) -> None:
+        lane.silent_beats = 0
+        lane.rss = answer["rss"]
 
-def _heard(_: Any, lane: Lane) -> None:
-    lane.silent_beats = 0
+    def _look_for_wear(self) -> None:
+        now = self._reactor.seconds()
+        for lane in self.ready_lanes():
+            life = self._lives[lane]
+            cause = life.look(now, lane)
+            if cause is not None:
+                self._carry_out(self._brain.worn_out(lane.generation, cause))
+            elif now - life.idle_since >= self._config.idle_timeout:
+                before = self._brain.wanted
+                instructions = self._brain.idle(lane.generation)
+                if self._brain.wanted != before:
+                    self._resized()
+                self._carry_out(instructions)
+        self._watch()
 
 
 def _check_origin(about: dict[str, str]) -> None:
