@@ -76,6 +76,15 @@ def pid() -> int:
     return os.getpid()
 
 
+_kept: list[bytearray] = []
+
+
+def keep(size: int) -> int:
+    """Keep so many bytes of memory, for as long as the process lives."""
+    _kept.append(bytearray(b"x") * size)
+    return os.getpid()
+
+
 def deferred() -> Any:
     return succeed(None)
 

@@ -137,6 +137,7 @@ class Worker(AMPChild):
                 "client": "raw" if self._raw else "sync",
                 "origin": str(Path(txcouchbase.__file__ or "").resolve().parent.parent),
                 "version": txcouchbase.__version__,
+                "rss": resident_bytes(),
                 "sdk": importlib.metadata.version("couchbase"),
             }
         )

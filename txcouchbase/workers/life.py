@@ -23,8 +23,8 @@ _JITTER = 0.1
 not all end together."""
 
 _GROWTH = 1.25
-"""A limit on memory counts from this multiple of what the worker had at its first look, since
-a new one would be no smaller."""
+"""A limit on memory counts from this multiple of what the worker had when it was ready, since a new
+one would be no smaller."""
 
 
 class Life:
@@ -37,7 +37,7 @@ class Life:
 
     Attributes:
         started: When it started (seconds).
-        idle_since: When it was last seen to work, or started (seconds).
+        idle_since: When it was last seen to work, or got ready (seconds).
         ends: Whether it was asked to end.
         gone: Who waits for its end.
     """
@@ -46,11 +46,28 @@ class Life:
         self._share = 1.0 - _JITTER * random.random()
         self._config = config
         self._operations = 0
-        self._rss_limit = 0.0
+        self._rss_limit: float | None = None
         self.started = now
         self.idle_since = now
         self.ends = False
         self.gone = Waiters()
+
+    def ready(self, now: float, rss: int) -> None:
+        """The worker can be given work, and has so much resident memory (bytes)."""
+        self.idle_since = now
+        limit = self._config.recycle_after_rss
+        if limit is None:
+            return
+        least = int(rss * _GROWTH)
+        self._rss_limit = max(limit, least)
+        if limit < least:
+            _log.warn(
+                "recycle_after_rss is {limit} bytes, but a new worker has {rss} already: "
+                "this one is recycled above {least}",
+                limit=limit,
+                rss=rss,
+                least=least,
+            )
 
     def look(self, now: float, lane: Lane) -> EndCause | None:
         """Look at a ready worker, at each heartbeat.
@@ -72,22 +89,6 @@ class Life:
             and now - self.started >= config.recycle_after_age * self._share
         ):
             return EndCause.RECYCLED_AGE
-        if config.recycle_after_rss is not None and lane.rss:
-            if not self._rss_limit:
-                self._rss_limit = self._limit(config.recycle_after_rss, lane.rss)
-            if lane.rss >= self._rss_limit:
-                return EndCause.RECYCLED_RSS
+        if self._rss_limit is not None and lane.rss >= self._rss_limit:
+            return EndCause.RECYCLED_RSS
         return None
-
-    def _limit(self, configured: int, rss: int) -> float:
-        least = rss * _GROWTH
-        if configured >= least:
-            return configured
-        _log.warn(
-            "recycle_after_rss is {configured} bytes, but a new worker has {rss} already: "
-            "this one is recycled above {least}",
-            configured=configured,
-            rss=rss,
-            least=int(least),
-        )
-        return least

@@ -243,7 +243,8 @@ class Supervisor:
         _check_origin(about)
         if self._brain.states.get(lane.generation) is not WorkerState.STARTING:
             return  # it was to be ended meanwhile
-        lane.client = about["client"]
+        lane.client, lane.rss = about["client"], about["rss"]
+        self._lives[lane].ready(self._reactor.seconds(), lane.rss)
         _log.info(
             "worker {pid} is ready (client: {client}, couchbase {sdk})",
             pid=lane.pid,
@@ -350,11 +351,12 @@ class Supervisor:
             cause=cause.value,
             code=exit.code,
             signal=exit.signal,
-            last_words=f"; its last words: {exit.stderr}" if exit.stderr else "",
+            last_words=f"; its last words: {exit.stderr}"
+            if exit.stderr and not cause.planned
+            else "",
         )
         self._carry_out(instructions)
         self._owner.worker_lost(lane, exit)
-        life.gone.release_present()
         self._observers.notify(
             WorkerEnded(
                 self._jobs,
@@ -366,6 +368,7 @@ class Supervisor:
                 exit.stderr,
             )
         )
+        life.gone.release_present()
 
     def _beat(self) -> None:
         self._calls.later(self._config.heartbeat_interval, self._beat)
