@@ -6,7 +6,7 @@ import os
 from datetime import timedelta
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks
 from twisted.python.failure import Failure
 
 from tests import jobfunctions
@@ -225,6 +225,21 @@ class RecyclingTests(SizeTestCase):
         yield until(lambda: gone(old))
         self.assertEqual(pool._keys, {})
         self.assertEqual(pool._waiting, {})
+
+    @inlineCallbacks
+    def test_what_nobody_waits_for_holds_nobody_up(self) -> Any:
+        if self.node is None:
+            return
+        pool = self.pool(min_workers=1, max_workers=1, drain_timeout=0.3, recycle_after_age=0.5)
+        collection = self.cluster(pool).bucket(self.bucket_name).default_collection()
+        yield collection.upsert(self.key("k"), 0)
+        self.node.faults.add(Fault("kv", operation="^GET$", effect="silence"))
+        forgotten = collection.get(self.key("k"), timeout=LONG)
+        yield until(lambda: collection._keyspace.target.lanes[0]._in_flight)
+        forgotten.cancel()
+        self.failureResultOf(forgotten, CancelledError)
+        yield until(lambda: self.of(WorkerEnded))
+        self.assertIs(self.of(WorkerEnded)[0].cause, EndCause.RECYCLED_AGE)
 
     @inlineCallbacks
     def test_a_stream_that_is_read_slowly_is_read_to_its_end(self) -> Any:

@@ -19,12 +19,13 @@ class PoolConfig:
     """How a pool of workers behaves. Every value is checked when the object is made.
 
     A value of the wrong type or out of range raises `ValueError`, which names the field.
-    This release keeps `min_workers` workers: the fields for growing (`max_workers`,
-    `idle_timeout`) and recycling are checked and have no effect yet.
+    Limits for recycling and `idle_timeout` are looked at with each heartbeat.
 
     Attributes:
         min_workers: Worker processes that are always there (processes, at least 1).
-        max_workers: Worker processes at most (processes, not below `min_workers`).
+        max_workers: Worker processes at most (processes, not below `min_workers`). One more is
+            started when operations have waited for workers to read them for most of a second,
+            and besides while one is recycled.
         max_pending: Operations that wait or are in flight, over all workers (operations);
             one more is refused with `PoolOverloaded`. Jobs have a count of their own, with the
             same limits.
@@ -40,18 +41,21 @@ class PoolConfig:
         max_in_flight: Operations on one worker at most (operations); others wait.
         max_in_flight_bytes: Keys and values on one worker at most (bytes).
         worker_threads: Threads of a worker that run blocking calls of the SDK (threads).
-        idle_timeout: After so long without work, workers above `min_workers` end (seconds).
+        idle_timeout: After so long without work, a worker above `min_workers` ends (seconds).
         heartbeat_interval: How often a worker is asked for a sign of life (seconds).
         heartbeat_timeout: A worker silent for so long is killed (seconds), unless it runs a
             job.
         start_timeout: A worker that is not ready after so long is killed (seconds).
         drain_timeout: How long `close()` waits for operations in flight and for running jobs
-            (seconds).
+            (seconds). A worker that is recycled, or one too many, waits for its operations.
         kill_timeout: How long a worker may take to end after each step of the ladder
             ask, TERM, KILL (seconds).
-        recycle_after_ops: Replace a worker after so many operations, None for never.
+        recycle_after_ops: Replace a worker after so many operations, None for never; this and the
+            age are shortened by up to a tenth, so that workers do not all end together. The
+            replacement is connected before the old worker gets no more operations; one at a time.
         recycle_after_age: Replace a worker after so long (seconds), None for never.
-        recycle_after_rss: Replace a worker above so much resident memory (bytes), None for never.
+        recycle_after_rss: Replace a worker above so much resident memory (bytes), None for never;
+            where that is less than a quarter above what a new worker needs, this quarter counts.
         restart_backoff: First delay, longest delay (seconds) and jitter (a fraction) between
             starts of a worker that dies before it is ready.
         job_workers: Processes for the application's own functions (processes), all started

@@ -38,6 +38,7 @@ class Life:
     Attributes:
         started: When it started (seconds).
         idle_since: When it was last seen to work, or got ready (seconds).
+        drains_since: When it was given its last operation, if it drains (seconds).
         ends: Whether it was asked to end.
         gone: Who waits for its end.
     """
@@ -49,6 +50,7 @@ class Life:
         self._rss_limit: float | None = None
         self.started = now
         self.idle_since = now
+        self.drains_since = now
         self.ends = False
         self.gone = Waiters()
 

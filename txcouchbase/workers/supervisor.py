@@ -265,6 +265,7 @@ class Supervisor:
         lane = self.lanes[instruction.generation]
         cause = instruction.cause
         _log.info("worker {pid} drains: {cause}", pid=lane.pid, cause=cause.value)
+        self._lives[lane].drains_since = self._reactor.seconds()
         self._owner.worker_draining(lane)
         self._watch()
         self._observers.notify(WorkerDraining(self._jobs, lane.generation, lane.pid, cause))
@@ -284,9 +285,16 @@ class Supervisor:
             if self._owner.is_relieved(retiring, workers):
                 self._carry_out(self._brain.relieved(retiring.generation))
         for lane in self._in_state(WorkerState.DRAINING):
-            if not lane.load and not self._lives[lane].ends:
+            if not self._lives[lane].ends and self._has_drained(lane):
                 self._carry_out(self._brain.drained(lane.generation))
         self._watch()
+
+    def _has_drained(self, lane: Lane) -> bool:
+        # What nobody waits for any more may never be answered, and must not keep a worker.
+        drained_for = self._reactor.seconds() - self._lives[lane].drains_since
+        return not lane.load or (
+            drained_for >= self._config.drain_timeout and not lane.owes_answers
+        )
 
     def _stop(self, generation: int) -> None:
         lane = self.lanes.get(generation)
