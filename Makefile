@@ -8,21 +8,21 @@ READY := $(VENV)/.ready
 
 $(READY): pyproject.toml setup.py txcouchbase/_hook.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev,demo,testing]'
+	$(BIN)/python -m pip install --quiet --no-compile --upgrade pip
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev,demo,testing]'
 	touch $@
 
-# Runs all tests; the last line is "N passed, N failed".
+# Runs all tests, as many modules at once as there are processors; the last line is
+# "N passed, N failed".
 test: $(READY)
 	$(BIN)/python -m tests.run
 
-# The same tests, but for packaging, with the lowest dependencies that are promised.
-test-lowest:
-	$(PYTHON) -m venv $(VENV)-lowest
-	$(VENV)-lowest/bin/python -m pip install --quiet --upgrade pip
+# Some of them with the lowest dependencies that are promised.
+test-lowest: $(READY)
+	$(PYTHON) -m venv --without-pip $(VENV)-lowest
 	$(PYTHON) tests/lowest.py > $(VENV)-lowest/constraints.txt
-	$(VENV)-lowest/bin/python -m pip install --quiet --constraint $(VENV)-lowest/constraints.txt \
-	    --editable . 'hypothesis>=6.100'
+	$(BIN)/python -m pip --python $(VENV)-lowest/bin/python install --quiet --no-compile \
+	    --constraint $(VENV)-lowest/constraints.txt --editable . 'hypothesis>=6.100'
 	$(VENV)-lowest/bin/python -m tests.run tests.test_keyvalue tests.test_pool tests.test_lane
 
 # What takes long: faults again and again, a million operations, ten minutes of nonsense.

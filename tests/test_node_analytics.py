@@ -95,9 +95,9 @@ class AnalyticsTests(ServiceCase):
     def test_strings_without_an_end(self) -> None:
         """No statement takes longer than its length allows."""
         for statement in ('select "' + '\\"' * 30_000 + "\\", "set '" + "\\'" * 30_000 + "\\"):
-            started = time.monotonic()
+            started = time.process_time()
             self.error(statement)
-            self.assertLess(time.monotonic() - started, 5.0)
+            self.assertLess(time.process_time() - started, 5.0)
 
     def test_request(self) -> None:
         """Statements come as JSON, as forms and in the query string."""

@@ -202,10 +202,10 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(service.value("[" * 100 + "]" * 100), json.loads("[" * 100 + "]" * 100))
 
     def test_unfinished_statements_are_refused_fast(self) -> None:
-        started = time.perf_counter()
+        started = time.process_time()
         for text in ("SELECT " + "/* " * 100_000, "SELECT '" + "''" * 100_000, "`" * 99_999):
             self.assertRaises(QueryError, parse, text)
-        self.assertLess(time.perf_counter() - started, 2.0)
+        self.assertLess(time.process_time() - started, 2.0)
 
     def test_parsed_statements_are_kept(self) -> None:
         parser = Parser(size=2)
@@ -236,10 +236,10 @@ class ParseTests(SynchronousTestCase):
 
 class LikeTests(SynchronousTestCase):
     def test_many_percent_signs_are_no_work(self) -> None:
-        started = time.perf_counter()
+        started = time.process_time()
         self.assertFalse(LikePattern("%a" * 30 + "b").matches("a" * 5000))
         self.assertTrue(LikePattern("%a" * 30).matches("a" * 5000))
-        self.assertLess(time.perf_counter() - started, 1.0)
+        self.assertLess(time.process_time() - started, 1.0)
 
     @given(st.text("ab", max_size=12), st.text("ab%_", max_size=8))
     @settings(max_examples=300, deadline=None)

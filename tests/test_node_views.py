@@ -125,6 +125,6 @@ class JavaScriptTests(SynchronousTestCase):
     def test_bounded(self) -> None:
         """No source takes long."""
         for piece in ("/[", "(", "/*", "`", "'", "/\\", "/a[", "a/", "[/]", "(/a["):
-            started = time.monotonic()
+            started = time.process_time()
             syntax_error(piece * (120_000 // len(piece)))
-            self.assertLess(time.monotonic() - started, 1.5, piece)
+            self.assertLess(time.process_time() - started, 1.5, piece)

@@ -59,3 +59,9 @@ class TypingTests(SynchronousTestCase):
         changed = program.count("Deferred[GetResult]") + program.count("AsyncResult[GetResult]")
         self.assertGreater(changed, 3)
         self.assertEqual(said.count("[assert-type]"), changed, said)
+
+    def test_reveal_type(self) -> None:
+        said = self.mypy(
+            "from txcouchbase.workers import PoolConfig\nreveal_type(PoolConfig().min_workers)\n"
+        )
+        self.assertIn('Revealed type is "int"', said)
