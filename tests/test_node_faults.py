@@ -131,6 +131,15 @@ class KeyValueFaultTests(NodeTestCase):
         self.assertEqual(len(self.client.transport.value()), 30)
         self.assertTrue(self.client.transport.disconnecting)
 
+    def test_a_delayed_answer_does_not_complete_a_dropped_one(self) -> None:
+        self.set(b"k", b"v" * 100)
+        self.fault(operation="^NOOP$", delay=2.0)
+        self.client.protocol.dataReceived(frame(Opcode.NOOP, collection=b""))
+        self.fault(operation="^GET$", effect="drop", size=30)
+        self.client.protocol.dataReceived(frame(Opcode.GET, b"k"))
+        self.clock.advance(2)  # the transport has not told yet that it is closed
+        self.assertEqual(len(self.client.transport.value()), 30)
+
     def test_dropped_before_or_after_it_takes_effect(self) -> None:
         for carried_out, expected in ((True, Status.SUCCESS), (False, Status.KEY_ENOENT)):
             self.fault(operation="^SET$", effect="drop", carried_out=carried_out, times=1)

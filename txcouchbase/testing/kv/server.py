@@ -151,6 +151,9 @@ class KeyValueProtocol(Protocol):
         self._late[call] = outcome
 
     def _send(self, outcome: Outcome) -> None:
+        if self.session.closing:
+            # The last that was sent may be a part of an answer, which this would complete.
+            return
         self.transport.write(outcome.response)
         if outcome.close:
             self.session.closing = True
