@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 __all__ = ["OrderCheck"]
+
+_TIMEOUT = timedelta(seconds=50)
+"""So that nothing ends for its time on a machine that is busy."""
 
 
 class OrderCheck:
@@ -69,10 +73,10 @@ class OrderCheck:
             # The first call on a key writes, so that there is something to read.
             if not self._written[key] or self._random.random() < 0.5:
                 self._written[key] += 1
-                call = self._collection.upsert(name, self._written[key])
+                call = self._collection.upsert(name, self._written[key], timeout=_TIMEOUT)
                 call.addCallbacks(self._answered, self._failed)
             else:
-                call = self._collection.get(name)
+                call = self._collection.get(name, timeout=_TIMEOUT)
                 call.addCallback(self._read, name, self._written[key])
                 call.addCallbacks(self._answered, self._failed)
         self._scheduling = False
