@@ -46,12 +46,25 @@ class Client:
         raise AssertionError(f"{number} is not running")
 
 
+class Outlet:
+    """Stands in for the pipe; takes boxes apart."""
+
+    def __init__(self) -> None:
+        self.boxes: list[Any] = []
+        self.full = False
+        self.drained: Callable[[], None] = lambda: None
+
+    def write(self, data: bytes) -> None:
+        self.boxes += parsed(data)
+
+
 class ExecutorTests(SynchronousTestCase):
     def executor(self) -> Executor:
         self.reactor = WorkerReactor()
-        self.boxes: list[Any] = []
+        self.outlet: Any = Outlet()
+        self.boxes: list[Any] = self.outlet.boxes
         self.client = Client()
-        executor = Executor(self.reactor, lambda data: self.boxes.extend(parsed(data)))
+        executor = Executor(self.reactor, self.outlet, self.fail)
         executor.add_cluster(1, None, self.client)  # type: ignore[arg-type]
         return executor
 
@@ -128,6 +141,65 @@ class ExecutorTests(SynchronousTestCase):
         self.client.end(1, {"cas": 1, "odd": object(), "set": {"x"}})
         self.reactor.advance(0)
         self.assertEqual(self.answers()[0][1]["cas"], 1)
+
+    def test_two_answers_of_one_operation_are_one(self) -> None:
+        executor = self.executor()
+        self.batch(executor, (1, "upsert", "k"), (2, "upsert", "k"))
+        task, complete = self.client.running[0]
+        complete(task, {"cas": 1})
+        complete(task, {"cas": 2})
+        self.reactor.advance(0)
+        self.assertEqual(self.client.started, [1, 2])
+        self.client.end(2)
+        self.reactor.advance(0)
+        self.assertEqual(self.answers(), [[1, {"cas": 1}], [2, {"cas": 2}]])
+
+    def test_answers_that_cannot_be_packed_end_the_process(self) -> None:
+        executor = self.executor()
+        ended: list[None] = []
+        executor._end = lambda: ended.append(None)
+
+        def out_of_memory(data: bytes) -> None:
+            raise MemoryError
+
+        self.outlet.write = out_of_memory
+        self.batch(executor, (1, "get", "a"))
+        self.client.end(1)
+        self.reactor.advance(0)
+        self.assertEqual(len(ended), 1)
+        self.flushLoggedErrors(MemoryError)
+
+    def test_an_application_that_does_not_read(self) -> None:
+        executor = self.executor()
+        self.batch(executor, *((number, "get", str(number)) for number in range(200)))
+        self.outlet.full = True
+        for number in range(200):
+            self.client.end(number, {"value": b"v" * 20_000})
+        self.reactor.pump([0, 0, 0])
+        sent = len(self.answers())
+        self.assertTrue(0 < sent * 20_000 < 2 * 1024 * 1024, "about one bite")
+        self.assertTrue(executor.has_unsent)
+        self.batch(executor, *((number, "upsert", "k") for number in range(200, 203)))
+        self.assertEqual(len(self.client.started), 200, "no more is started")
+        self.outlet.full = False
+        self.outlet.drained()
+        self.reactor.pump([0] * 5)
+        self.assertEqual(len(self.answers()), 200)
+        self.assertEqual(self.client.started[200:], [200])
+        for number in (200, 201, 202):
+            self.client.end(number)
+            self.reactor.advance(0)
+        self.assertEqual(self.client.started[200:], [200, 201, 202])
+        self.assertEqual((len(self.answers()), executor.has_unsent), (203, False))
+
+    def test_rows_that_fill_the_pipe_hold_up_no_answers(self) -> None:
+        executor = self.executor()
+        self.outlet.full = True
+        for number in range(20):
+            self.batch(executor, (number, "get", "k"))
+            self.client.end(number)
+            self.reactor.advance(0)
+        self.assertEqual(len(self.answers()), 20)
 
     @settings(max_examples=100, deadline=None)
     @given(

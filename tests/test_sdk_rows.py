@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from couchbase.exceptions import AuthenticationException
+from couchbase.exceptions import (
+    AmbiguousTimeoutException,
+    AuthenticationException,
+    RequestCanceledException,
+    UnAmbiguousTimeoutException,
+)
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from txcouchbase.amp import wire
@@ -41,17 +47,18 @@ class FakeResult:
         self.cancelled = True
 
 
-class Threads:
+class Threads(Clock):
     """A reactor and its thread pool, whose threads run when they are told to."""
 
     def __init__(self) -> None:
-        self.calls: list[Callable[[], None]] = []
+        super().__init__()
+        self.begun: list[Callable[[], None]] = []
 
     def getThreadPool(self) -> Threads:
         return self
 
     def callInThread(self, function: Any, *args: Any) -> None:
-        self.calls.append(lambda: function(*args))
+        self.begun.append(lambda: function(*args))
 
     def callInThreadWithCallback(self, on_result: Any, function: Any, *args: Any) -> None:
         def run() -> None:
@@ -64,14 +71,14 @@ class Threads:
             else:
                 on_result(True, result)
 
-        self.calls.append(run)
+        self.begun.append(run)
 
     def callFromThread(self, function: Any, *args: Any) -> None:
         function(*args)
 
     def run(self) -> None:
-        calls, self.calls = self.calls, []
-        for call in calls:
+        begun, self.begun = self.begun, []
+        for call in begun:
             call()
 
 
@@ -83,8 +90,7 @@ class RowClusterTests(SynchronousTestCase):
             made.append(FakeCluster(authenticator))
             return made[-1]
 
-        rows: Any = RowCluster(connect, "first")  # type: ignore[arg-type]
-        rows.close()
+        rows: Any = RowCluster(connect, "first", None)  # type: ignore[arg-type]
         rows.set_authenticator("second")
         self.assertEqual(made, [])
         self.assertIs(rows.get(), rows.get())
@@ -92,6 +98,18 @@ class RowClusterTests(SynchronousTestCase):
         rows.set_authenticator("third")
         rows.close()
         self.assertEqual((made[0].authenticator, made[0].closed), ("third", True))
+
+    def test_closing_waits_for_no_connection(self) -> None:
+        made: list[FakeCluster] = []
+
+        def connect(authenticator: Any) -> Any:
+            rows.close()  # as another thread does meanwhile
+            made.append(FakeCluster(authenticator))
+            return made[-1]
+
+        rows = RowCluster(connect, "a", None)  # type: ignore[arg-type]
+        self.assertRaises(RequestCanceledException, rows.get)
+        self.assertTrue(made[0].closed)
 
     def test_a_refusal_is_not_for_ever(self) -> None:
         refusals = [AuthenticationException("no")]
@@ -101,7 +119,7 @@ class RowClusterTests(SynchronousTestCase):
                 raise refusals.pop()
             return FakeCluster(authenticator)
 
-        rows = RowCluster(connect, "a")  # type: ignore[arg-type]
+        rows = RowCluster(connect, "a", None)  # type: ignore[arg-type]
         self.assertRaises(AuthenticationException, rows.get)
         self.assertIsInstance(rows.get(), FakeCluster)
 
@@ -119,7 +137,7 @@ class SourceTests(SynchronousTestCase):
         def ready() -> None:
             self.ready += 1
 
-        self.rows = RowCluster(connect, "a")  # type: ignore[arg-type]
+        self.rows = RowCluster(connect, "a", self.threads)  # type: ignore[arg-type]
         return kind(self.rows, self.threads, task, ready)
 
     def refuse(self, authenticator: Any) -> Any:
@@ -155,5 +173,41 @@ class SourceTests(SynchronousTestCase):
         self.assertEqual((request["timeout"], request["streaming_timeout"]), (1, 1))
         request["callback"](True)
         self.assertEqual(self.ready, 1)
+        self.assertEqual(self.threads.getDelayedCalls(), [])
         source.stop()
         self.assertTrue(source._result.cancelled)
+
+    def test_one_thread_connects_for_all(self) -> None:
+        first = self.source(CallbackRows, FakeCluster)
+        second = CallbackRows(self.rows, self.threads, first._task, first._ready)
+        for source in (first, second):
+            source.start()
+        self.assertEqual(len(self.threads.begun), 1)
+        self.threads.run()
+        self.assertEqual(len(self.rows.get().requests), 2)  # type: ignore[attr-defined]
+
+    def test_what_is_late_for_the_connection_is_not_sent(self) -> None:
+        for kind in (CallbackRows, ThreadRows):
+            self.ready = 0
+            source = self.source(kind, FakeCluster)
+            source.start()
+            self.threads.advance(0.1)
+            self.threads.run()
+            self.threads.advance(60)
+            self.assertEqual(self.ready, 1)
+            self.assertRaises(UnAmbiguousTimeoutException, source.take)
+            self.assertEqual(self.rows.get().requests, [])  # type: ignore[attr-defined]
+            self.assertEqual(self.threads.getDelayedCalls(), [])
+
+    def test_what_the_sdk_never_answers_is_given_up(self) -> None:
+        source = self.source(CallbackRows, FakeCluster)
+        self.rows.get()
+        source.start()
+        self.threads.advance(0.1)
+        self.assertEqual((self.ready, source._result.cancelled), (0, False))
+        self.threads.advance(60)
+        self.assertEqual((self.ready, source._result.cancelled), (1, True))
+        self.assertRaises(AmbiguousTimeoutException, source.take)
+        (request,) = self.rows.get().requests  # type: ignore[attr-defined]
+        request["callback"](True)
+        self.assertEqual(self.ready, 1)

@@ -21,12 +21,23 @@ from couchbase.transcoder import Transcoder
 if TYPE_CHECKING:
     from txcouchbase.amp.operations import OperationKind
     from txcouchbase.keyvalue import KeyValueOperation
-    from txcouchbase.workers.session import Keyspace
+    from txcouchbase.workers.keyspace import Keyspace
 
-__all__ = ["DURABLE_TIMEOUT", "Options", "encode_value", "read_options"]
+__all__ = [
+    "DURABLE_TIMEOUT",
+    "RETRY",
+    "Options",
+    "check_retry",
+    "encode_value",
+    "read_options",
+    "retry_refused",
+]
 
 DURABLE_TIMEOUT = 10.0
 """The SDK's default for a mutation with a durability level (seconds)."""
+
+RETRY = "retry_ambiguous"
+"""A keyword of ours: no options block of the SDK has it, and the SDK never sees it."""
 
 _SPANS = ("span", "parent_span")
 
@@ -91,6 +102,8 @@ def read_options(
         InvalidArgumentException: A value is not what its option takes.
     """
     wire = forward_args(kwargs, *opts)
+    if RETRY in wire:
+        raise retry_refused(name)
     chosen_quiet = wire.pop("quiet", None)
     if chosen_quiet is not None:
         quiet = validate_bool(chosen_quiet)
@@ -123,6 +136,24 @@ def read_options(
         # As in the SDK: what it returns is decoded with the collection's.
         options.transcoder = transcoder
     return options
+
+
+def check_retry(value: object) -> bool:
+    """The caller's `retry_ambiguous`.
+
+    Raises:
+        InvalidArgumentException: It is no bool.
+    """
+    if isinstance(value, bool):
+        return value
+    raise InvalidArgumentException(f"{RETRY} must be True or False, not {value!r}")
+
+
+def retry_refused(name: str) -> InvalidArgumentException:
+    """The refusal of `retry_ambiguous` where it has no sense."""
+    return InvalidArgumentException(
+        f"{RETRY} is a keyword of methods that change something: {name} has no such option"
+    )
 
 
 def encode_value(name: str, value: Any, transcoder: Transcoder) -> tuple[bytes, int]:

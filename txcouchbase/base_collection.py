@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from txcouchbase.amp.jobs import collection_of_job
 from txcouchbase.amp.operations import OPERATIONS
-from txcouchbase.arguments import Options, encode_value, read_options
+from txcouchbase.arguments import Options, check_retry, encode_value, read_options
 from txcouchbase.calls import Caller
 from txcouchbase.client import REQUIRED, TxRawClientMixin, require_parent
 from txcouchbase.jobs import map_documents
@@ -120,13 +120,21 @@ class BaseCollection(TxRawClientMixin):
         return self._scope.bucket_name, self._scope.name, self._name
 
     def _start(
-        self, name: str, key: str, opts: tuple[Any, ...], kwargs: dict[str, Any], *value: Any
+        self,
+        name: str,
+        key: str,
+        opts: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        retry_ambiguous: bool = False,
+        *value: Any,
     ) -> Deferred[Any]:
         """Start the operation of that name, with the document's value if it has one."""
         options = self._options(name, opts, kwargs)
         data, flags = encode_value(name, value[0], options.transcoder) if value else (None, 0)
         kind = OPERATIONS[name]
         operation = options.operation(self._operation, kind, self._keyspace, key, data, flags)
+        if retry_ambiguous is not False:
+            operation.retry_ambiguous = check_retry(retry_ambiguous)
         return operation.start(self._pool)
 
     def _options(self, name: str, opts: tuple[Any, ...], kwargs: dict[str, Any]) -> Options:
@@ -138,6 +146,7 @@ class BaseCollection(TxRawClientMixin):
         keys: Any,
         opts: tuple[Any, ...],
         kwargs: dict[str, Any],
+        retry_ambiguous: bool = False,
         **fixed: Any,
     ) -> Deferred[Any]:
         """Start the operation of that name on many keys.
@@ -147,8 +156,10 @@ class BaseCollection(TxRawClientMixin):
             keys: As the caller gave them: documents by key, a CAS for each key, or keys.
             opts: The caller's options block, if any.
             kwargs: The caller's keywords.
+            retry_ambiguous: The caller's, for every key.
             fixed: What is the same for every key.
         """
         request = MultiRequest(self._options, name, keys, opts, kwargs, fixed)
         operation = self._multi_operation(OPERATIONS[name], self._keyspace, request)
+        operation.retry_ambiguous = check_retry(retry_ambiguous)
         return operation.start(self._pool)

@@ -40,63 +40,95 @@ class BaseBinaryCollection:
 
 
 class BinaryMethods(BaseBinaryCollection):
-    """The methods on counters and on binary values; see `KeyValueMethods`."""
+    """The methods on counters and on binary values; see `KeyValueMethods`.
+
+    Each changes what is there, so that with `retry_ambiguous=True` it may happen twice: do not
+    use it where a counter has to be exact.
+    """
 
     def increment(
-        self, /, key: str, *opts: IncrementOptions, **kwargs: Any
+        self, /, key: str, *opts: IncrementOptions, retry_ambiguous: bool = False, **kwargs: Any
     ) -> Deferred[CounterResult]:
         """Add to a counter, which `initial` creates where it is missing."""
-        return self._collection._start("increment", key, opts, kwargs)
+        return self._collection._start("increment", key, opts, kwargs, retry_ambiguous)
 
     def decrement(
-        self, /, key: str, *opts: DecrementOptions, **kwargs: Any
+        self, /, key: str, *opts: DecrementOptions, retry_ambiguous: bool = False, **kwargs: Any
     ) -> Deferred[CounterResult]:
         """Subtract from a counter, which never falls below zero."""
-        return self._collection._start("decrement", key, opts, kwargs)
+        return self._collection._start("decrement", key, opts, kwargs, retry_ambiguous)
 
     def append(
-        self, /, key: str, value: str | bytes | bytearray, *opts: AppendOptions, **kwargs: Any
+        self,
+        /,
+        key: str,
+        value: str | bytes | bytearray,
+        *opts: AppendOptions,
+        retry_ambiguous: bool = False,
+        **kwargs: Any,
     ) -> Deferred[MutationResult]:
         """Add bytes at the end of a document."""
-        return self._collection._start("append", key, opts, kwargs, value)
+        return self._collection._start("append", key, opts, kwargs, retry_ambiguous, value)
 
     def prepend(
-        self, /, key: str, value: str | bytes | bytearray, *opts: PrependOptions, **kwargs: Any
+        self,
+        /,
+        key: str,
+        value: str | bytes | bytearray,
+        *opts: PrependOptions,
+        retry_ambiguous: bool = False,
+        **kwargs: Any,
     ) -> Deferred[MutationResult]:
         """Add bytes at the start of a document."""
-        return self._collection._start("prepend", key, opts, kwargs, value)
+        return self._collection._start("prepend", key, opts, kwargs, retry_ambiguous, value)
 
     def increment_multi(
-        self, /, keys: Iterable[str], *opts: IncrementMultiOptions, **kwargs: Any
+        self,
+        /,
+        keys: Iterable[str],
+        *opts: IncrementMultiOptions,
+        retry_ambiguous: bool = False,
+        **kwargs: Any,
     ) -> Deferred[MultiCounterResult]:
         """Add to many counters; see `MultiMethods`."""
-        return self._collection._start_multi("increment", keys, opts, kwargs)
+        return self._collection._start_multi("increment", keys, opts, kwargs, retry_ambiguous)
 
     def decrement_multi(
-        self, /, keys: Iterable[str], *opts: DecrementMultiOptions, **kwargs: Any
+        self,
+        /,
+        keys: Iterable[str],
+        *opts: DecrementMultiOptions,
+        retry_ambiguous: bool = False,
+        **kwargs: Any,
     ) -> Deferred[MultiCounterResult]:
         """Subtract from many counters; see `MultiMethods`."""
-        return self._collection._start_multi("decrement", keys, opts, kwargs)
+        return self._collection._start_multi("decrement", keys, opts, kwargs, retry_ambiguous)
 
     def append_multi(
         self,
         /,
         keys_and_values: Mapping[str, str | bytes | bytearray],
         *opts: AppendMultiOptions,
+        retry_ambiguous: bool = False,
         **kwargs: Any,
     ) -> Deferred[MultiMutationResult]:
         """Add bytes at the end of many documents; see `MultiMethods`."""
-        return self._collection._start_multi("append", keys_and_values, opts, kwargs)
+        return self._collection._start_multi(
+            "append", keys_and_values, opts, kwargs, retry_ambiguous
+        )
 
     def prepend_multi(
         self,
         /,
         keys_and_values: Mapping[str, str | bytes | bytearray],
         *opts: PrependMultiOptions,
+        retry_ambiguous: bool = False,
         **kwargs: Any,
     ) -> Deferred[MultiMutationResult]:
         """Add bytes at the start of many documents; see `MultiMethods`."""
-        return self._collection._start_multi("prepend", keys_and_values, opts, kwargs)
+        return self._collection._start_multi(
+            "prepend", keys_and_values, opts, kwargs, retry_ambiguous
+        )
 
 
 class TxRawBinaryCollection(BaseBinaryCollection):

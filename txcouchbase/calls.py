@@ -12,9 +12,9 @@ from txcouchbase.amp.operations import OPERATIONS, OperationKind
 from txcouchbase.workers.operation import Operation
 
 if TYPE_CHECKING:
+    from txcouchbase.workers.keyspace import Keyspace
     from txcouchbase.workers.lane import Lane
     from txcouchbase.workers.pool import WorkerPool
-    from txcouchbase.workers.session import Keyspace
 
 __all__ = ["Caller", "encode_arguments"]
 

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from txcouchbase.keyvalue import DeferredOperation, KeyValueOperation, RawOperation
 from txcouchbase.multi_operation import DeferredMulti, MultiOperation, RawMulti
 from txcouchbase.results import AsyncResult
-from txcouchbase.workers.session import Target
+from txcouchbase.workers.target import Target
 
 if TYPE_CHECKING:
     from txcouchbase.settings import FacadeSettings

@@ -214,7 +214,9 @@ class TxRawCluster(RowMethods, TxRawClientMixin):
             authenticator: Of the same class as the one that it takes the place of, if workers
                 are connected.
 
-        Errors: The SDK's exceptions, if it refuses them; then the old ones stay.
+        Errors: The SDK's exceptions, if it or the server refuses them; then the old ones stay. If
+        no worker is connected and the server cannot be reached, those of `on_connect`; then the
+        new ones are tried from now on, since nobody has refused them.
         """
         if not isinstance(authenticator, Authenticator):
             # No repr: that of an authenticator shows the password.

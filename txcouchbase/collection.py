@@ -57,6 +57,15 @@ class KeyValueMethods(BaseCollection):
     pool is the reason; an argument that is wrong raises at once, as in the SDK. `timeout` (a
     `timedelta`) runs from the call to the answer; the default is the cluster's `kv_timeout`
     (2.5 seconds), and for a mutation with a durability level 10 seconds.
+
+    What only reads is sent once more if its worker dies. An operation that changes something
+    then fails with `WorkerLost`, unless the call says `retry_ambiguous=True`: then it is sent
+    once more, never twice, within its time. It may have been applied before, so use it for
+    what may be done twice. An `insert` that was applied fails with DocumentExistsException the
+    second time, a `remove` with DocumentNotFoundException, what was given a `cas` (and `unlock`)
+    finds another one, `get_and_lock` waits for its own lock; a counter is counted twice, a value
+    appended twice. It is no option of the SDK's blocks. If the second worker dies, too, or time
+    is over before there is one, the error says that it is ambiguous.
     """
 
     # -- reading --------------------------------------------------------------------------
@@ -78,19 +87,35 @@ class KeyValueMethods(BaseCollection):
         return self._start("exists", key, opts, kwargs)
 
     def get_and_touch(
-        self, /, key: str, expiry: timedelta, *opts: GetAndTouchOptions, **kwargs: Any
+        self,
+        /,
+        key: str,
+        expiry: timedelta,
+        *opts: GetAndTouchOptions,
+        retry_ambiguous: bool = False,
+        **kwargs: Any,
     ) -> Deferred[GetResult]:
         """Fetch a document and set its expiry."""
-        return self._start("get_and_touch", key, opts, {**kwargs, "expiry": expiry})
+        return self._start(
+            "get_and_touch", key, opts, {**kwargs, "expiry": expiry}, retry_ambiguous
+        )
 
     def get_and_lock(
-        self, /, key: str, lock_time: timedelta, *opts: GetAndLockOptions, **kwargs: Any
+        self,
+        /,
+        key: str,
+        lock_time: timedelta,
+        *opts: GetAndLockOptions,
+        retry_ambiguous: bool = False,
+        **kwargs: Any,
     ) -> Deferred[GetResult]:
         """Fetch a document and lock it: until `unlock` or `lock_time` only its CAS may change it.
 
         Errors: DocumentLockedException once the time is up in which the SDK tries again.
         """
-        return self._start("get_and_lock", key, opts, {**kwargs, "lock_time": lock_time})
+        return self._start(
+            "get_and_lock", key, opts, {**kwargs, "lock_time": lock_time}, retry_ambiguous
+        )
 
     def lookup_in(
         self, /, key: str, spec: Iterable[Spec], *opts: LookupInOptions, **kwargs: Any
@@ -101,11 +126,17 @@ class KeyValueMethods(BaseCollection):
     # -- writing --------------------------------------------------------------------------
 
     def upsert(
-        self, /, key: str, value: Any, *opts: UpsertOptions, **kwargs: Any
+        self,
+        /,
+        key: str,
+        value: Any,
+        *opts: UpsertOptions,
+        retry_ambiguous: bool = False,
+        **kwargs: Any,
     ) -> Deferred[MutationResult]:
         """Store a document, whether it exists or not. The value is encoded at once."""
-        if opts or kwargs:
-            return self._start("upsert", key, opts, kwargs, value)
+        if opts or kwargs or retry_ambiguous is not False:
+            return self._start("upsert", key, opts, kwargs, retry_ambiguous, value)
         data, flags = self._transcoder.encode_value(value)
         operation = self._operation(
             _UPSERT, self._keyspace, key, data, flags, None, None, self._timeout
@@ -115,48 +146,82 @@ class KeyValueMethods(BaseCollection):
         return operation.start(self._pool)
 
     def insert(
-        self, /, key: str, value: Any, *opts: InsertOptions, **kwargs: Any
+        self,
+        /,
+        key: str,
+        value: Any,
+        *opts: InsertOptions,
+        retry_ambiguous: bool = False,
+        **kwargs: Any,
     ) -> Deferred[MutationResult]:
         """Store a new document.
 
         Errors: DocumentExistsException.
         """
-        return self._start("insert", key, opts, kwargs, value)
+        return self._start("insert", key, opts, kwargs, retry_ambiguous, value)
 
     def replace(
-        self, /, key: str, value: Any, *opts: ReplaceOptions, **kwargs: Any
+        self,
+        /,
+        key: str,
+        value: Any,
+        *opts: ReplaceOptions,
+        retry_ambiguous: bool = False,
+        **kwargs: Any,
     ) -> Deferred[MutationResult]:
         """Store a document that exists.
 
         Errors: DocumentNotFoundException; CasMismatchException if `cas` was given.
         """
-        return self._start("replace", key, opts, kwargs, value)
+        return self._start("replace", key, opts, kwargs, retry_ambiguous, value)
 
-    def remove(self, /, key: str, *opts: RemoveOptions, **kwargs: Any) -> Deferred[MutationResult]:
+    def remove(
+        self, /, key: str, *opts: RemoveOptions, retry_ambiguous: bool = False, **kwargs: Any
+    ) -> Deferred[MutationResult]:
         """Remove a document.
 
         Errors: DocumentNotFoundException; CasMismatchException if `cas` was given.
         """
-        return self._start("remove", key, opts, kwargs)
+        return self._start("remove", key, opts, kwargs, retry_ambiguous)
 
     def touch(
-        self, /, key: str, expiry: timedelta, *opts: TouchOptions, **kwargs: Any
+        self,
+        /,
+        key: str,
+        expiry: timedelta,
+        *opts: TouchOptions,
+        retry_ambiguous: bool = False,
+        **kwargs: Any,
     ) -> Deferred[MutationResult]:
         """Set the expiry of a document; zero means that it stays."""
-        return self._start("touch", key, opts, {**kwargs, "expiry": expiry})
+        return self._start("touch", key, opts, {**kwargs, "expiry": expiry}, retry_ambiguous)
 
-    def unlock(self, /, key: str, cas: int, *opts: UnlockOptions, **kwargs: Any) -> Deferred[None]:
+    def unlock(
+        self,
+        /,
+        key: str,
+        cas: int,
+        *opts: UnlockOptions,
+        retry_ambiguous: bool = False,
+        **kwargs: Any,
+    ) -> Deferred[None]:
         """Unlock a document with the CAS that `get_and_lock` gave.
 
         Errors: DocumentNotLockedException, CasMismatchException.
         """
-        return self._start("unlock", key, opts, {**kwargs, "cas": cas})
+        return self._start("unlock", key, opts, {**kwargs, "cas": cas}, retry_ambiguous)
 
     def mutate_in(
-        self, /, key: str, spec: Iterable[Spec], *opts: MutateInOptions, **kwargs: Any
+        self,
+        /,
+        key: str,
+        spec: Iterable[Spec],
+        *opts: MutateInOptions,
+        retry_ambiguous: bool = False,
+        **kwargs: Any,
     ) -> Deferred[MutateInResult]:
         """Change parts of a document, all or none of them."""
-        return self._start("mutate_in", key, opts, {**kwargs, "specs": list(spec)})
+        return self._start("mutate_in", key, opts, {**kwargs, "specs": list(spec)}, retry_ambiguous)
 
 
 class TxRawCollection(BaseCollection):

@@ -46,7 +46,8 @@ class MultiMethods(BaseCollection):
     of the call, to its Result or its exception. With `return_exceptions=False` the first
     exception in this order is the error of the whole; its attribute `all_results` is the
     mapping, `result` the unsuccessful Result of its key. It is admitted as one, whatever the
-    number of keys. To cancel it cancels all keys.
+    number of keys. To cancel it cancels all keys. `retry_ambiguous` is as for one key, and for
+    all of them.
     """
 
     def get_multi(
@@ -67,10 +68,13 @@ class MultiMethods(BaseCollection):
         keys: Iterable[str],
         lock_time: timedelta,
         *opts: GetAndLockMultiOptions,
+        retry_ambiguous: bool = False,
         **kwargs: Any,
     ) -> Deferred[MultiGetResult]:
         """Fetch documents and lock them; see `get_and_lock`."""
-        return self._start_multi("get_and_lock", keys, opts, kwargs, lock_time=lock_time)
+        return self._start_multi(
+            "get_and_lock", keys, opts, kwargs, retry_ambiguous, lock_time=lock_time
+        )
 
     lock_multi = get_and_lock_multi
 
@@ -87,41 +91,68 @@ class MultiMethods(BaseCollection):
         raise FeatureUnavailableException("replica reads are not implemented yet")
 
     def upsert_multi(
-        self, /, keys_and_docs: Mapping[str, Any], *opts: UpsertMultiOptions, **kwargs: Any
+        self,
+        /,
+        keys_and_docs: Mapping[str, Any],
+        *opts: UpsertMultiOptions,
+        retry_ambiguous: bool = False,
+        **kwargs: Any,
     ) -> Deferred[MultiMutationResult]:
         """Store documents, whether they exist or not. The values are encoded at once."""
-        return self._start_multi("upsert", keys_and_docs, opts, kwargs)
+        return self._start_multi("upsert", keys_and_docs, opts, kwargs, retry_ambiguous)
 
     def insert_multi(
-        self, /, keys_and_docs: Mapping[str, Any], *opts: InsertMultiOptions, **kwargs: Any
+        self,
+        /,
+        keys_and_docs: Mapping[str, Any],
+        *opts: InsertMultiOptions,
+        retry_ambiguous: bool = False,
+        **kwargs: Any,
     ) -> Deferred[MultiMutationResult]:
         """Store new documents."""
-        return self._start_multi("insert", keys_and_docs, opts, kwargs)
+        return self._start_multi("insert", keys_and_docs, opts, kwargs, retry_ambiguous)
 
     def replace_multi(
-        self, /, keys_and_docs: Mapping[str, Any], *opts: ReplaceMultiOptions, **kwargs: Any
+        self,
+        /,
+        keys_and_docs: Mapping[str, Any],
+        *opts: ReplaceMultiOptions,
+        retry_ambiguous: bool = False,
+        **kwargs: Any,
     ) -> Deferred[MultiMutationResult]:
         """Store documents that exist."""
-        return self._start_multi("replace", keys_and_docs, opts, kwargs)
+        return self._start_multi("replace", keys_and_docs, opts, kwargs, retry_ambiguous)
 
     def remove_multi(
-        self, /, keys: Iterable[str], *opts: RemoveMultiOptions, **kwargs: Any
+        self,
+        /,
+        keys: Iterable[str],
+        *opts: RemoveMultiOptions,
+        retry_ambiguous: bool = False,
+        **kwargs: Any,
     ) -> Deferred[MultiMutationResult]:
         """Remove documents."""
-        return self._start_multi("remove", keys, opts, kwargs)
+        return self._start_multi("remove", keys, opts, kwargs, retry_ambiguous)
 
     def touch_multi(
-        self, /, keys: Iterable[str], expiry: timedelta, *opts: TouchMultiOptions, **kwargs: Any
+        self,
+        /,
+        keys: Iterable[str],
+        expiry: timedelta,
+        *opts: TouchMultiOptions,
+        retry_ambiguous: bool = False,
+        **kwargs: Any,
     ) -> Deferred[MultiMutationResult]:
         """Set the expiry of documents; zero means that they stay."""
-        return self._start_multi("touch", keys, opts, kwargs, expiry=expiry)
+        return self._start_multi("touch", keys, opts, kwargs, retry_ambiguous, expiry=expiry)
 
     def unlock_multi(
         self,
         /,
         keys: sdk.MultiGetResult | sdk.MultiMutationResult | dict[str, int],
         *opts: UnlockMultiOptions,
+        retry_ambiguous: bool = False,
         **kwargs: Any,
     ) -> Deferred[MultiUnlockResult]:
         """Unlock documents with the CAS of each, or with what `get_and_lock_multi` gave."""
-        return self._start_multi("unlock", keys, opts, kwargs)
+        return self._start_multi("unlock", keys, opts, kwargs, retry_ambiguous)

@@ -26,9 +26,9 @@ from txcouchbase.workers.operation import check_name
 
 if TYPE_CHECKING:
     from txcouchbase.amp.operations import OperationKind
+    from txcouchbase.workers.keyspace import Keyspace
     from txcouchbase.workers.operation import Operation
     from txcouchbase.workers.pool import WorkerPool
-    from txcouchbase.workers.session import Keyspace
 
 __all__ = [
     "DeferredMulti",
@@ -190,6 +190,7 @@ class MultiOperation(Feeder):
 
     Attributes:
         all_ok: Whether no key has failed yet.
+        retry_ambiguous: That of the operation on each key.
     """
 
     def __init__(self, kind: OperationKind, keyspace: Keyspace, request: MultiRequest) -> None:
@@ -202,6 +203,7 @@ class MultiOperation(Feeder):
             request.default_timeout,
         )
         self.all_ok = True
+        self.retry_ambiguous = False
         self._request = request
         self._outcomes: dict[str, Any] = dict.fromkeys(request.keys)
 
@@ -214,6 +216,7 @@ class MultiOperation(Feeder):
         )
         assert isinstance(operation, PartOperation)
         operation.multi = self
+        operation.retry_ambiguous = self.retry_ambiguous
         return operation
 
     def handed_in(self, operation: Operation, outcome: Any) -> None:

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from couchbase.search import SearchQuery
     from couchbase.search import SearchRequest as SDKSearchRequest
 
+    from txcouchbase.workers.keyspace import Keyspace
     from txcouchbase.workers.pool import WorkerPool
-    from txcouchbase.workers.session import Keyspace
 
 __all__ = ["RowMethods", "RowPlace", "ViewMethods"]
 
@@ -72,7 +72,7 @@ class RowPlace:
         self._builder = builder
 
     def _operation(self, request: RowRequest[Any, Any], consumer: RowConsumer) -> RowOperation:
-        return RowOperation(
+        operation = RowOperation(
             self._pool,
             request.kind,
             self._keyspace,
@@ -82,6 +82,8 @@ class RowPlace:
             request.default_timeout,
             consumer,
         )
+        operation.retry_ambiguous = request.retry_ambiguous
+        return operation
 
     def collect(
         self, request_class: Any, result_class: type[Result], *args: Any, **kwargs: Any
@@ -131,8 +133,12 @@ class RowMethods:
     iterator. The default timeouts are the cluster's, 75 seconds unless its options say
     otherwise; they end with the first rows, after which the reader takes the time that it takes.
 
-    When a worker dies, a query with ``read_only=True`` of which no rows were delivered is sent
-    once more; others fail with `WorkerLost`.
+    When a worker dies, a query of which no rows have arrived is sent once more if it only reads:
+    searches, and queries with ``read_only=True``. Others fail with `WorkerLost`, unless the call
+    says ``retry_ambiguous=True``: then they are sent once more, too, never twice, within their
+    time, although their changes may have been made before. It is a keyword beside the options,
+    and also one of the constructors of handlers; a named parameter that is called so has to be
+    among the `named_parameters`.
     """
 
     @property
@@ -141,18 +147,27 @@ class RowMethods:
 
     # -- queries --------------------------------------------------------------------------
 
-    def query(self, statement: str, *options: Any, **kwargs: Any) -> Deferred[BatchedQueryResult]:
+    def query(
+        self, statement: str, *options: Any, retry_ambiguous: bool = False, **kwargs: Any
+    ) -> Deferred[BatchedQueryResult]:
         """Run a query; fires when all rows are there. Cancelling the Deferred stops it.
 
         Args:
             statement: In SQL++.
             options: `QueryOptions`, or positional parameters.
+            retry_ambiguous: Whether to send it once more if its worker dies before any rows
+                arrived, although it may have had effects.
             kwargs: Options by name; what is none is a named parameter.
 
         Errors: The SDK's exceptions.
         """
         return self._row_place.collect(
-            QueryRequest, BatchedQueryResult, statement, *options, **kwargs
+            QueryRequest,
+            BatchedQueryResult,
+            statement,
+            *options,
+            retry_ambiguous=retry_ambiguous,
+            **kwargs,
         )
 
     def query_ex(self, cls: type[Query], *args: Any, **kwargs: Any) -> Query:
@@ -169,19 +184,26 @@ class RowMethods:
         return self._row_place.handle(QueryRequest, AsyncQueryRequest, cls, *args, **kwargs)
 
     def query_stream(
-        self, statement: str, *options: Any, **kwargs: Any
+        self, statement: str, *options: Any, retry_ambiguous: bool = False, **kwargs: Any
     ) -> RowStream[Any, QueryMetaData]:
         """Run a query whose rows come with ``async for``. Takes what `query` takes."""
-        return self._row_place.stream(QueryRequest, RowStream, statement, *options, **kwargs)
+        return self._row_place.stream(
+            QueryRequest, RowStream, statement, *options, retry_ambiguous=retry_ambiguous, **kwargs
+        )
 
     # -- analytics ------------------------------------------------------------------------
 
     def analytics_query(
-        self, statement: str, *options: Any, **kwargs: Any
+        self, statement: str, *options: Any, retry_ambiguous: bool = False, **kwargs: Any
     ) -> Deferred[BatchedAnalyticsResult]:
         """Run a query of analytics; as `query`, with `AnalyticsOptions`."""
         return self._row_place.collect(
-            AnalyticsRequest, BatchedAnalyticsResult, statement, *options, **kwargs
+            AnalyticsRequest,
+            BatchedAnalyticsResult,
+            statement,
+            *options,
+            retry_ambiguous=retry_ambiguous,
+            **kwargs,
         )
 
     def analytics_query_ex(self, cls: type[Analytics], *args: Any, **kwargs: Any) -> Analytics:
@@ -189,10 +211,17 @@ class RowMethods:
         return self._row_place.handle(AnalyticsRequest, AsyncAnalyticsRequest, cls, *args, **kwargs)
 
     def analytics_stream(
-        self, statement: str, *options: Any, **kwargs: Any
+        self, statement: str, *options: Any, retry_ambiguous: bool = False, **kwargs: Any
     ) -> RowStream[Any, AnalyticsMetaData]:
         """As `query_stream`, with `AnalyticsOptions`."""
-        return self._row_place.stream(AnalyticsRequest, RowStream, statement, *options, **kwargs)
+        return self._row_place.stream(
+            AnalyticsRequest,
+            RowStream,
+            statement,
+            *options,
+            retry_ambiguous=retry_ambiguous,
+            **kwargs,
+        )
 
     # -- search ---------------------------------------------------------------------------
 

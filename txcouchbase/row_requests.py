@@ -16,12 +16,14 @@ from couchbase.logic.bucket_req_builder import BucketRequestBuilder
 from couchbase.logic.cluster_req_builder import ClusterRequestBuilder
 from couchbase.logic.scope_req_builder import ScopeRequestBuilder
 from couchbase.n1ql import QueryMetaData
+from couchbase.options import AnalyticsOptions, QueryOptions, SearchOptions, ViewOptions
 from couchbase.search import FullTextSearchRequest, SearchFacetResult, SearchMetaData, SearchRow
 from couchbase.serializer import DefaultJsonSerializer, Serializer
 from couchbase.views import ViewMetaData, ViewRow
 
 from txcouchbase.amp import wire
 from txcouchbase.amp.operations import OPERATIONS
+from txcouchbase.arguments import RETRY, check_retry, retry_refused
 from txcouchbase.results import raw_result
 from txcouchbase.settings import FacadeSettings
 
@@ -41,6 +43,8 @@ StatementBuilder = ClusterRequestBuilder | ScopeRequestBuilder
 
 _NO_SPAN: Any = None
 """In place of the SDK's tracing, of which nothing happens when a request is only built."""
+
+_BLOCKS = (QueryOptions, AnalyticsOptions, SearchOptions, ViewOptions)
 
 _parse = msgspec.json.Decoder().decode
 
@@ -64,6 +68,8 @@ class RowRequest(Generic[Row, Meta]):
         kind: Its kind of operation.
         wire: The request, by the binding's names.
         only_reads: Whether it cannot change anything.
+        retry_ambiguous: Whether the caller wants it sent once more although it may have had
+            effects.
         timeout: The caller's (seconds), None for the default.
         default_timeout: The default (seconds).
         decode: Makes the row that the application sees; raises what the serializer does.
@@ -75,7 +81,13 @@ class RowRequest(Generic[Row, Meta]):
 
     decode: Callable[[bytes], Row]
 
-    def __init__(self, settings: FacadeSettings, request: dict[str, Any], only_reads: bool) -> None:
+    def __init__(
+        self,
+        settings: FacadeSettings,
+        request: dict[str, Any],
+        only_reads: bool,
+        retry_ambiguous: bool = False,
+    ) -> None:
         timeout = request.pop("timeout", None)
         serializer: Serializer | None = request.pop("serializer", None)
         # Spans stay here: they mean nothing in another process.
@@ -84,6 +96,7 @@ class RowRequest(Generic[Row, Meta]):
         self.kind = OPERATIONS[self._name]
         self.wire = request
         self.only_reads = only_reads
+        self.retry_ambiguous = retry_ambiguous
         self.timeout: float | None = timeout / self._ticks if timeout is not None else None
         self.default_timeout = settings.row_timeouts[self._name]
         self._serializer = serializer or settings.serializer
@@ -119,9 +132,10 @@ class QueryRequest(RowRequest[Any, QueryMetaData]):
         self, settings: FacadeSettings, builder: StatementBuilder, args: Any, kwargs: Any
     ) -> None:
         statement, *options = _statement(args)
+        retry, kwargs = _without_retry(self._name, options, kwargs)
         built = builder.build_query_request(statement, _NO_SPAN, *options, **kwargs)
         request = built.n1ql_query.params
-        super().__init__(settings, request, request.get("readonly") is True)
+        super().__init__(settings, request, request.get("readonly") is True, retry)
         self.decode = self._json_decoder()
 
     def _read_metadata(self, result: dict[str, Any]) -> QueryMetaData:
@@ -138,9 +152,10 @@ class AnalyticsRequest(RowRequest[Any, AnalyticsMetaData]):
         self, settings: FacadeSettings, builder: StatementBuilder, args: Any, kwargs: Any
     ) -> None:
         statement, *options = _statement(args)
+        retry, kwargs = _without_retry(self._name, options, kwargs)
         built = builder.build_analytics_query_request(statement, _NO_SPAN, *options, **kwargs)
         request = built.analytics_query.params
-        super().__init__(settings, request, request.get("readonly") is True)
+        super().__init__(settings, request, request.get("readonly") is True, retry)
         self.decode = self._json_decoder()
 
     def _read_metadata(self, result: dict[str, Any]) -> AnalyticsMetaData:
@@ -157,6 +172,7 @@ class SearchRequest(RowRequest[SearchRow, SearchMetaData]):
         self, settings: FacadeSettings, builder: StatementBuilder, args: Any, kwargs: Any
     ) -> None:
         index, query, *options = args
+        _refuse_retry(self._name, options, kwargs)
         built: Any = builder.build_search_request(index, query, _NO_SPAN, *options, **kwargs)
         request = built.query_builder.as_encodable()
         if isinstance(builder, ScopeRequestBuilder):
@@ -192,6 +208,7 @@ class ViewRequest(RowRequest[ViewRow, ViewMetaData]):
         self, settings: FacadeSettings, builder: BucketRequestBuilder, args: Any, kwargs: Any
     ) -> None:
         design_doc, view_name, *options = args
+        _refuse_retry(self._name, options, kwargs)
         built = builder.build_view_query_request(
             design_doc, view_name, _NO_SPAN, *options, **kwargs
         )
@@ -215,3 +232,19 @@ def _statement(args: tuple[Any, ...]) -> tuple[Any, ...]:
     if not args or not isinstance(args[0], str) or not args[0]:
         raise InvalidArgumentException("the statement must be text")
     return args
+
+
+def _without_retry(
+    name: str, options: list[Any], kwargs: dict[str, Any]
+) -> tuple[bool, dict[str, Any]]:
+    """The caller's `retry_ambiguous`, and the other keywords, which are the SDK's."""
+    others = dict(kwargs)
+    retry = check_retry(others.pop(RETRY, False))
+    _refuse_retry(name, options, others)
+    return retry, others
+
+
+def _refuse_retry(name: str, options: list[Any], kwargs: dict[str, Any]) -> None:
+    blocks = (block for block in options if isinstance(block, _BLOCKS))
+    if any(RETRY in given for given in (kwargs, *blocks)):
+        raise retry_refused(name)

@@ -15,10 +15,29 @@ from typing import Any
 import msgspec
 from couchbase.auth import Authenticator
 
-__all__ = ["ClusterSettings", "decode", "encode"]
+__all__ = ["Answer", "ClusterSettings", "decode", "decode_answers", "decode_rows", "encode"]
+
+
+class Answer(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    """One answer to an operation.
+
+    Attributes:
+        id: The number of the operation.
+        result: The map that the SDK's binding made, None if it failed.
+        error: What it failed with, as in `txcouchbase.amp.errors`.
+    """
+
+    id: int
+    result: dict[Any, Any] | None
+    error: dict[Any, Any] | None = None
+
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder().decode
+decode_answers = msgspec.msgpack.Decoder(list[Answer]).decode
+"""A payload of results; raises `msgspec.MsgspecError` if it is none."""
+decode_rows = msgspec.msgpack.Decoder(tuple[int, list[bytes]]).decode
+"""A payload of rows, see `txcouchbase.amp.rows`; raises as `decode_answers`."""
 
 
 @dataclass(frozen=True, repr=False)

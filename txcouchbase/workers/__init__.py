@@ -2,7 +2,17 @@
 
 from txcouchbase.workers.brain import WorkerState
 from txcouchbase.workers.config import PoolConfig
+from txcouchbase.workers.histogram import Histogram
 from txcouchbase.workers.pool import WorkerPool
+from txcouchbase.workers.stats import PoolStats, WorkerStats
 from txcouchbase.workers.view import WorkerView
 
-__all__ = ["PoolConfig", "WorkerPool", "WorkerState", "WorkerView"]
+__all__ = [
+    "Histogram",
+    "PoolConfig",
+    "PoolStats",
+    "WorkerPool",
+    "WorkerState",
+    "WorkerStats",
+    "WorkerView",
+]

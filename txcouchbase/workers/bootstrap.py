@@ -16,8 +16,9 @@ _PR_SET_PDEATHSIG = 1
 def die_with_parent(parent: int) -> None:
     """End this process when the application ends, however that happens.
 
-    On Linux the kernel does it, even while this process is busy in C. Elsewhere the end of the
-    pipe does, which needs the reactor to run.
+    On Linux the kernel does it, even while this process is busy in C: when the thread ends that
+    spawned it, which is the one that the application's reactor runs in. Elsewhere the end of the
+    pipe does, which needs this process's reactor to run.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -33,6 +34,16 @@ def _log_warnings() -> None:
     to_stderr: Any = logger.textFileLogObserver(sys.stderr)
     observer: Any = logger.FilteringLogObserver(to_stderr, [warnings])
     logger.globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+
+
+def _leave() -> None:
+    """End the process, and wait neither for threads nor for the SDK's clean-up."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # nobody reads it any more, or a job has closed it
+            pass
+    os._exit(0)
 
 
 def main(parent: str) -> None:
@@ -61,8 +72,7 @@ def main(parent: str) -> None:
     worker_reactor: Any = reactor
     standard_io: Any = stdio.StandardIO
     standard_io(Worker(worker_reactor), TO_CHILD, FROM_CHILD)
+    # Before the reactor waits for the threads of its pool: one that still connects to a server,
+    # or runs a job, would hold up the exit. What was answered is in the pipe by then.
+    worker_reactor.addSystemEventTrigger("before", "shutdown", _leave)
     worker_reactor.run(installSignalHandlers=False)
-    # The SDK's native threads need not be waited for, and must not hold up the exit.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)

@@ -33,16 +33,22 @@ from txcouchbase.workers import sdk_rows
 from txcouchbase.workers.executor import Executor
 from txcouchbase.workers.job_runner import JobRunner
 from txcouchbase.workers.memory import resident_bytes
+from txcouchbase.workers.outlet import Outlet
 from txcouchbase.workers.raw_client import RawClient
 from txcouchbase.workers.rows import RowStreams
 from txcouchbase.workers.sync_client import SyncClient
+from txcouchbase.workers.threads import ClusterThreads
 
 __all__ = ["Worker"]
 
 _log = Logger()
 
 _Responder = TypeVar("_Responder", bound=Callable[..., Any])
+_Result = TypeVar("_Result")
 
+
+_NEXT_LOOK = 0.01
+"""How often a worker that is to end looks whether its answers have been read (seconds)."""
 
 _CANNOT_ANSWER = 70
 """The exit status of a worker that cannot send answers any more."""
@@ -87,10 +93,12 @@ class Worker(AMPChild):
     def __init__(self, reactor: Any) -> None:
         super().__init__()
         self._reactor = reactor
+        self._outlet: Outlet | None = None
         self._executor: Executor | None = None
         self._streams: RowStreams | None = None
         self._clusters: dict[int, SyncClient] = {}
         self._bucket_locks: dict[int, dict[str, DeferredLock]] = {}
+        self._threads: ClusterThreads
         self._raw = False
         self._jobs = False
 
@@ -116,7 +124,7 @@ class Worker(AMPChild):
             return {"about": b"", "error": _described(error)}
 
     def _configure(self, settings: dict[str, Any]) -> bytes:
-        self._reactor.suggestThreadPoolSize(settings["threads"])
+        self._threads = ClusterThreads(self._reactor, settings["threads"])
         self._raw = settings["client"] == "raw"
         if self._raw:
             mismatch = RawClient.mismatch() or sdk_rows.mismatch()
@@ -127,8 +135,10 @@ class Worker(AMPChild):
                     mismatch=mismatch,
                 )
                 self._raw = False
-        self._executor = Executor(self._reactor, self._send, partial(os._exit, _CANNOT_ANSWER))
-        self._streams = RowStreams(self._reactor, self.transport)
+        self._outlet = Outlet(self.transport)
+        end = partial(os._exit, _CANNOT_ANSWER)
+        self._executor = Executor(self._reactor, self._outlet, end)
+        self._streams = RowStreams(self._reactor, self._outlet)
         self._jobs = settings["jobs"]
         if self._jobs:
             self._executor.add_cluster(0, JobRunner(), None)
@@ -142,22 +152,22 @@ class Worker(AMPChild):
             }
         )
 
-    def _send(self, box: bytes) -> None:
-        self.transport.write(box)
-
     @OpenCluster.responder
     @guarded
     def open_cluster(self, cluster: int, settings: bytes) -> Deferred[None]:
         """Connect to a cluster, in a thread."""
         assert self._executor is not None and self._streams is not None
         executor, streams = self._executor, self._streams
-        opened: Deferred[SyncClient] = self._in_thread(SyncClient.connect, settings)
+        threads = self._threads.of(cluster)
+        opened: Deferred[SyncClient] = self._threads.run(
+            cluster, SyncClient.connect, settings, threads
+        )
 
         def connected(client: SyncClient) -> None:
             previous = self._clusters.get(cluster)
             if previous is not None:
                 # It was connected with credentials that were replaced before anybody used it.
-                self._in_thread(previous.close).addErrback(_log_failed_close)
+                self._threads.run(cluster, previous.close).addErrback(_log_failed_close)
             self._clusters[cluster] = client
             if self._jobs:
                 executor.add_cluster(cluster, JobRunner(cluster, client.cluster), None)
@@ -165,15 +175,21 @@ class Worker(AMPChild):
                 raw = RawClient(client.cluster) if self._raw else None
                 rows = sdk_rows.CallbackRows if self._raw else sdk_rows.ThreadRows
                 source = partial(rows, client.rows, self._reactor)
-                executor.add_cluster(cluster, client, raw, partial(streams.start, source))
+                start_rows = partial(streams.start, source)
+                executor.add_cluster(cluster, client, raw, start_rows, threads)
 
-        return opened.addCallback(connected)
+        def refused(failure: Failure) -> Failure:
+            if cluster not in self._clusters:
+                self._threads.release(cluster)  # another attempt makes its own
+            return failure
+
+        return opened.addCallbacks(connected, refused)
 
     @SetAuthenticator.responder
     @guarded
     def set_authenticator(self, cluster: int, authenticator: bytes) -> Deferred[None]:
         """Use other credentials, in a thread."""
-        return self._in_thread(self._clusters[cluster].set_authenticator, authenticator)
+        return self._threads.run(cluster, self._clusters[cluster].set_authenticator, authenticator)
 
     @CloseCluster.responder
     @guarded
@@ -186,7 +202,12 @@ class Worker(AMPChild):
         assert self._executor is not None and self._streams is not None
         self._executor.remove_cluster(cluster)
         self._streams.close_cluster(cluster)
-        return self._in_thread(client.close)
+        closed = self._threads.run(cluster, client.close)
+        return closed.addBoth(self._release_threads, cluster)
+
+    def _release_threads(self, result: _Result, cluster: int) -> _Result:
+        self._threads.release(cluster)
+        return result
 
     @OpenBucket.responder
     @guarded
@@ -209,7 +230,7 @@ class Worker(AMPChild):
         """In a thread: open or close a bucket, in the order in which that was asked for."""
         locks = self._bucket_locks.setdefault(cluster, {})
         lock = locks.setdefault(bucket, DeferredLock())
-        return lock.run(self._in_thread, function, bucket)
+        return lock.run(self._threads.run, cluster, function, bucket)
 
     @Heartbeat.responder
     def heartbeat(self) -> dict[str, Any]:
@@ -228,11 +249,10 @@ class Worker(AMPChild):
         def closed(result: Failure | None) -> dict[str, Any]:
             if isinstance(result, Failure):
                 _log_failed_close(result)
-            self._reactor.callLater(0, self.transport.loseConnection)
+            # After the answer to this, and after all answers before it.
+            outlet = self._outlet if self._outlet is not None else self.transport
+            self._reactor.callLater(0, outlet.loseConnection)
             return {}
 
-        return self._in_thread(close_all).addBoth(closed)
-
-    def _in_thread(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
         pool = self._reactor.getThreadPool()
-        return deferToThreadPool(self._reactor, pool, function, *args)
+        return deferToThreadPool(self._reactor, pool, close_all).addBoth(closed)

@@ -40,7 +40,7 @@ class PoolConfig:
         rows: Where rows come from; ``"sdk"`` is all there is yet.
         max_in_flight: Operations on one worker at most (operations); others wait.
         max_in_flight_bytes: Keys and values on one worker at most (bytes).
-        worker_threads: Threads of a worker that run blocking calls of the SDK (threads).
+        worker_threads: Threads of a worker for blocking calls, for each cluster (threads).
         idle_timeout: After so long without work, a worker above `min_workers` ends (seconds).
         heartbeat_interval: How often a worker is asked for a sign of life (seconds).
         heartbeat_timeout: A worker silent for so long is killed (seconds), unless it runs a

@@ -14,6 +14,7 @@ from txcouchbase.exceptions import PoolClosed, PoolOverloaded
 from txcouchbase.workers.delayed import DelayedCalls
 from txcouchbase.workers.lane import Lane, LaneOwner
 from txcouchbase.workers.own_copy import own_copy
+from txcouchbase.workers.stats import Tally
 from txcouchbase.workers.waiting import Waiters
 
 if TYPE_CHECKING:
@@ -37,11 +38,13 @@ class Dispatcher(LaneOwner):
     Attributes:
         config: How the pool behaves.
         refusal: Why no operation is admitted now, None if they are.
+        tally: What is counted as operations pass.
     """
 
     def __init__(self, config: PoolConfig, reactor: Any) -> None:
         self.config = config
         self.refusal: Exception | None = None
+        self.tally = Tally()
         self._reactor = reactor
         self._calls = DelayedCalls(reactor)
         self._order_numbers: dict[tuple[str, str, str, str], int] = {}
@@ -95,19 +98,21 @@ class Dispatcher(LaneOwner):
             feeder.size -= operation.size
             self._pending_bytes -= operation.size
         elif not self._has_room(operation.size):
+            self.tally.refused += 1
             raise self._overloaded()
         if self._feeders:
             self._feed_before(operation, feeder)
         self._entered(operation)
         self._last_id += 1
         operation.id = self._last_id
+        operation.admitted = now = self._reactor.seconds()
         if self._tick is None:
             self._tick = self.later(_TICK, self._look_at_deadlines)
         timeout = operation.timeout
         if timeout is None and target.ever_connected:
             timeout = operation.default_timeout
         if timeout is not None:
-            operation.deadline = self._reactor.seconds() + timeout
+            operation.deadline = now + timeout
         if lane is not None:
             operation.pinned = True
             self._dispatch(operation, lane)
@@ -123,6 +128,7 @@ class Dispatcher(LaneOwner):
         if operation.settled:
             return
         operation.settled = True
+        self.tally.cancelled += 1
         if not operation.sent:
             self.operation_left(operation)
 
@@ -137,6 +143,7 @@ class Dispatcher(LaneOwner):
         if feeder.keyspace.target.closed:
             raise PoolClosed("the cluster or bucket is closed: make a new one")
         if not self._has_room(feeder.size):
+            self.tally.refused += 1
             raise self._overloaded()
         self._pending_bytes += feeder.size
         self._feeders.append(feeder)
@@ -168,6 +175,10 @@ class Dispatcher(LaneOwner):
     def later(self, delay: float, function: Callable[..., Any], *args: Any) -> DelayedCall:
         """Call a function after so many seconds, unless the pool ends before."""
         return self._calls.later(delay, function, *args)
+
+    def cancel_call(self, call: DelayedCall) -> None:
+        """Do not make this call, unless it was made already."""
+        self._calls.cancel(call)
 
     def order_number(self, place: tuple[str, str, str, str]) -> int:
         """The number under which the keys of this place are ordered."""
@@ -333,7 +344,8 @@ class Dispatcher(LaneOwner):
         if not operation.settled:
             operation.settled = True
             self.operation_left(operation)
-            operation.fail(error)
+            self.tally.failed += 1
+            operation.fail(operation.unsent(error))
 
     def _look_at_deadlines(self) -> None:
         self._tick = self.later(_TICK, self._look_at_deadlines) if self._pending else None

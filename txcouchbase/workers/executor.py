@@ -18,6 +18,7 @@ from txcouchbase.amp import wire
 from txcouchbase.amp.errors import error_to_data, plain
 from txcouchbase.amp.framing import ACK, RESULTS, encode_box
 from txcouchbase.amp.operations import CODES, OperationKind
+from txcouchbase.workers.outlet import Outlet
 from txcouchbase.workers.raw_client import RawClient
 
 __all__ = ["Client", "Executor", "Place", "StartRows", "Task"]
@@ -26,6 +27,9 @@ _log = Logger()
 
 _ACK_DELAY = 0.001
 """How long an acknowledgement waits for an answer to ride on (seconds)."""
+
+_MOST_UNSENT = 64
+"""Answers that may wait for a full pipe before no more operations are started."""
 
 _BITE = 256
 """Answers that are packed before the reactor gets another turn."""
@@ -53,9 +57,11 @@ class Task:
     Attributes:
         id: Its number in the pool.
         timeout: What was left of its time when the batch arrived (seconds), 0.0 for no limit.
+        answered: Whether its answer was packed.
     """
 
     __slots__ = (
+        "answered",
         "flags",
         "id",
         "ident",
@@ -75,6 +81,7 @@ class Task:
         self.key: str = request[3]
         self.timeout: float = request[4] / 1000.0
         self.received = received
+        self.answered = False
         if len(request) > 5:
             self.value: bytes | None = request[5]
             self.flags: int = request[6]
@@ -118,16 +125,21 @@ class Executor:
 
     Args:
         reactor: The worker's reactor.
-        send: Writes the bytes of a box to the pool.
+        outlet: The pipe to the pool.
+        end: Ends the process, since answers were lost.
     """
 
-    def __init__(self, reactor: Any, send: Callable[[bytes], None]) -> None:
+    def __init__(self, reactor: Any, outlet: Outlet, end: Callable[[], None]) -> None:
         self._reactor = reactor
-        self._send = send
-        self._clients: dict[int, tuple[Client, RawClient | None, StartRows | None]] = {}
+        self._outlet = outlet
+        outlet.drained = self._drained
+        self._end = end
+        self._clients: dict[int, tuple[Client, RawClient | None, StartRows | None, Any]] = {}
         self._places: dict[int, Place] = {}
         self._keys: dict[tuple[int, str], _KeyState] = {}
         self._completed: deque[tuple[Task, Any]] = deque()
+        self._held: deque[Task] = deque()
+        self._undrained = 0
         self._awake = False
         self._acks = 0
         self._ack_timer = False
@@ -138,9 +150,18 @@ class Executor:
         client: Client,
         raw: RawClient | None,
         start_rows: StartRows | None = None,
+        threads: Any = None,
     ) -> None:
-        """Operations on this cluster can come from now on."""
-        self._clients[cluster] = (client, raw, start_rows)
+        """Operations on this cluster can come from now on.
+
+        Args:
+            cluster: Its number.
+            client: What runs operations in threads.
+            raw: What starts them with callbacks, None if nothing does.
+            start_rows: What starts those with rows, None if `client` runs them.
+            threads: The pool of threads for `client`, the reactor's if None.
+        """
+        self._clients[cluster] = (client, raw, start_rows, threads)
 
     def remove_cluster(self, cluster: int) -> None:
         """No more operations on this cluster come."""
@@ -148,6 +169,11 @@ class Executor:
         for number, place in list(self._places.items()):
             if place.cluster == cluster:
                 del self._places[number]
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether answers wait, since the pipe is full."""
+        return bool(self._completed)
 
     def batch_received(self, payload: bytes) -> None:
         """Start the operations of a batch."""
@@ -167,7 +193,7 @@ class Executor:
         self._ack_timer = False
         if self._acks:
             acks, self._acks = self._acks, 0
-            self._send(encode_box(ACK, b"", acks))
+            self._outlet.write(encode_box(ACK, b"", acks))
 
     def _admit(self, task: Task) -> None:
         ident = task.ident
@@ -185,23 +211,26 @@ class Executor:
         self._start(task)
 
     def _start(self, task: Task) -> None:
+        if self._holds_back():
+            self._held.append(task)
+            return
         try:
-            client, raw, start_rows = self._clients[task.place.cluster]
+            client, raw, start_rows, threads = self._clients[task.place.cluster]
             if task.kind.rows and start_rows is not None:
                 start_rows(task, self._complete)
             elif raw is not None and not task.kind.blocking:
                 raw.start(task, self._complete)
             else:
-                pool = self._reactor.getThreadPool()
+                pool = threads if threads is not None else self._reactor.getThreadPool()
                 pool.callInThread(self._run_blocking, client, task)
-        except Exception as error:  # the caller has to hear of it, whatever it is
+        except BaseException as error:  # the caller has to hear of it, whatever it is
             self._complete(task, error)
 
     def _run_blocking(self, client: Client, task: Task) -> None:
         """In a thread of the pool."""
         try:
             result: Any = client.run(task)
-        except Exception as error:  # the caller has to hear of it, whatever it is
+        except BaseException as error:  # as above
             result = error
         self._complete(task, result)
 
@@ -213,6 +242,35 @@ class Executor:
             self._reactor.callFromThread(self._gather)
 
     def _gather(self) -> None:
+        if self._outlet.full and self._undrained >= _BITE_BYTES:
+            # Still awake: nobody calls this again before there is room. Rows alone, which fill
+            # the pipe as often as it drains, hold up no answers.
+            return
+        try:
+            self._send_answers()
+        except BaseException:
+            # For example out of memory. Those that were being packed would wait for ever, and
+            # with them what comes next on their keys.
+            _log.failure("answers cannot be sent")
+            self._end()
+
+    def _drained(self) -> None:
+        """The pipe has room again."""
+        self._undrained = 0
+        if self._awake:
+            self._reactor.callLater(0, self._gather)
+        else:
+            self._start_held()
+
+    def _holds_back(self) -> bool:
+        """Whether the application does not read, so that more answers would only use up memory."""
+        return self._outlet.full and len(self._completed) >= _MOST_UNSENT
+
+    def _start_held(self) -> None:
+        while self._held and not self._holds_back():
+            self._start(self._held.popleft())
+
+    def _send_answers(self) -> None:
         # Cleared before the look, so that what is appended after the look wakes again.
         self._awake = False
         completed = self._completed
@@ -220,6 +278,9 @@ class Executor:
         size = 0
         while completed and len(answers) < _BITE and size < _BITE_BYTES:
             task, result = completed.popleft()
+            if task.answered:
+                continue  # it could not start, it was said, and then it called back all the same
+            task.answered = True
             if task.ident is not None:
                 self._next_on_key(task.ident)
             if isinstance(result, dict):
@@ -234,12 +295,17 @@ class Executor:
             self._reactor.callLater(0, self._gather)
         if answers:
             acks, self._acks = self._acks, 0
-            self._send(encode_box(RESULTS, self._packed(answers), acks))
+            box = encode_box(RESULTS, self._packed(answers), acks)
+            self._undrained = len(box) + (self._undrained if self._outlet.full else 0)
+            self._outlet.write(box)
+        if self._held:
+            self._start_held()
 
     def _failed(self, task: Task, result: Any) -> tuple[Any, ...]:
         try:
-            error = result if isinstance(result, Exception) else RawClient.exception(result)
-            return (task.id, None, error_to_data(error))
+            if not isinstance(result, BaseException):
+                result = RawClient.exception(result)
+            return (task.id, None, error_to_data(result))
         except Exception as error:  # an answer that cannot be described is still an answer
             _log.failure("cannot describe the outcome of {name}", name=task.kind.name)
             return (task.id, None, error_to_data(error))

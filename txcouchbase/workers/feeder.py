@@ -12,7 +12,6 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from couchbase.exceptions import UnAmbiguousTimeoutException
 from twisted.internet.defer import CancelledError, Deferred
 
 if TYPE_CHECKING:
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
 
     from txcouchbase.amp.operations import OperationKind
     from txcouchbase.workers.dispatcher import Dispatcher
+    from txcouchbase.workers.keyspace import Keyspace
     from txcouchbase.workers.operation import Operation
-    from txcouchbase.workers.session import Keyspace
 
 __all__ = ["Feeder"]
 
@@ -115,11 +114,7 @@ class Feeder:
     def expire(self, now: float) -> None:
         """End the keys that wait when their time is over."""
         if self._unfed and self._deadline is not None and self._deadline <= now:
-            self.fail(
-                UnAmbiguousTimeoutException(
-                    f"{self.kind.name} timed out before it was sent to a worker", error_code=14
-                )
-            )
+            self.fail(self.keyspace.target.timed_out(self.kind.name))
 
     def fail(self, error: Exception) -> None:
         """No more keys can be fed."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import os
+from collections.abc import Collection, Generator, Iterator
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks, succeed
@@ -12,20 +14,27 @@ from twisted.python.failure import Failure
 from txcouchbase.exceptions import PoolClosed, WorkerStartFailed
 from txcouchbase.workers.dispatcher import Dispatcher
 from txcouchbase.workers.events import EndCause, Observers
+from txcouchbase.workers.forks import tell_of_forks
 from txcouchbase.workers.lane import Lane
-from txcouchbase.workers.session import ClusterSession, Session, Target
+from txcouchbase.workers.session import ClusterSession, Session
+from txcouchbase.workers.stats import PoolStats
 from txcouchbase.workers.supervisor import Supervisor, SupervisorOwner
+from txcouchbase.workers.target import Target
 from txcouchbase.workers.view import WorkerView
 from txcouchbase.workers.waiting import Waiters
 
 if TYPE_CHECKING:
     from txcouchbase.amp.wire import ClusterSettings
     from txcouchbase.workers.config import PoolConfig
+    from txcouchbase.workers.operation import Operation
     from txcouchbase.workers.process import Exit
 
 __all__ = ["WorkerGroup"]
 
 _log = Logger()
+
+_admitted = attrgetter("admitted")
+_settled = attrgetter("settled")
 
 
 class WorkerGroup(Dispatcher, SupervisorOwner):
@@ -43,7 +52,9 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
     ) -> None:
         super().__init__(config, reactor)
         self._jobs_only = jobs
-        self._supervisor = Supervisor(config, reactor, self._calls, self, observers, jobs)
+        self._supervisor = Supervisor(
+            config, reactor, self._calls, self, observers, jobs, self.tally
+        )
         self._lanes = self._supervisor.lanes
         self._sessions: list[Session] = []
         self._started = False
@@ -51,11 +62,58 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
         self._ended = False
         self._closed_waiters = Waiters()
         self._shutdown_trigger: Any = None
+        tell_of_forks(self)
 
     @property
     def views(self) -> list[WorkerView]:
         """What an application sees of the workers."""
         return self._supervisor.views
+
+    def stats(self) -> PoolStats:
+        """How they are now; also before they are started and after they are closed."""
+        now = self.now()
+        tally = self.tally
+        lanes = self.lanes()
+        waiting = [target.waiting for target in self.targets()]
+        unsent = sum(len(each) - sum(map(_settled, each)) for each in waiting)
+        sent = sum(len(lane.sent) for lane in lanes)
+        abandoned = sum(sum(map(_settled, lane.sent)) for lane in lanes)
+        places = (*waiting, *(place for lane in lanes for place in lane.places))
+        oldest = min((_oldest(place, now) for place in places if place), default=now)
+        pending = self._pending
+        return PoolStats(
+            states=self._supervisor.states(),
+            ended=self._supervisor.ended(),
+            workers=self._supervisor.workers(),
+            min_workers=self.config.min_workers,
+            max_workers=self.config.max_workers,
+            pending=pending,
+            pending_bytes=self._pending_bytes,
+            max_pending=self.config.max_pending,
+            max_pending_bytes=self.config.max_pending_bytes,
+            waiting=unsent,
+            # Those that were cancelled stay in queues for a while, and are not pending.
+            queued=pending - unsent - sent,
+            in_flight=sent - abandoned,
+            abandoned=abandoned,
+            oldest=now - oldest,
+            admitted=self._last_id,
+            refused=tally.refused,
+            # Not counted one by one, since that would cost each of them.
+            succeeded=self._last_id - pending + abandoned - tally.failed - tally.cancelled,
+            failed=tally.failed,
+            cancelled=tally.cancelled,
+            resent=tally.resent,
+            lost=tally.lost,
+            waited=tally.waited.snapshot(),
+            executed=tally.executed.snapshot(),
+            batches=tally.batches.snapshot(),
+        )
+
+    @property
+    def started(self) -> bool:
+        """Whether they were ever started."""
+        return self._started
 
     def start(self) -> None:
         """Start the workers once the reactor runs. A second call does nothing.
@@ -64,7 +122,8 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
             PoolClosed: The pool is closed.
         """
         if self._closing:
-            raise PoolClosed("the pool is closed: make a new one")
+            assert self.refusal is not None
+            raise self.refusal.with_traceback(None)
         if self._started:
             return
         self._started = True
@@ -185,8 +244,13 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
             session.lane_lost(lane)
         again, failed = lane.lost(exit)
         self._take_back(again, closing=self._closing)
+        self.tally.failed += len(failed)
+        self.tally.lost += len(failed)
         for operation, error in failed:
-            if not operation.settled:  # what another one calls may cancel it
+            if operation.settled:  # what another one calls may cancel it
+                self.tally.failed -= 1
+                self.tally.lost -= 1
+            else:
                 operation.settled = True
                 operation.fail(error)
 
@@ -207,6 +271,21 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
         self._supervisor.sampled()
 
     # -- closing --------------------------------------------------------------------------
+
+    def forked(self) -> None:
+        """This is a fork of the process whose children the workers are: leave them alone."""
+        # A daemon is forked before its reactor runs, when there are none yet.
+        if getattr(self._reactor, "running", False) and not self._ended:
+            self._closing = self._ended = True
+            self.refusal = PoolClosed(
+                f"the pool belongs to the process {os.getppid()}, of which this one is a fork: "
+                "nothing was sent; make a pool of its own in a process that runs a reactor"
+            )
+            for lane in self._lanes.values():
+                lane.process = None  # so that nothing is written to it, or signalled
+            self._lanes.clear()
+            for target in self.targets():
+                target.lanes, target.closed = [], True
 
     def _reactor_stops(self) -> Deferred[None]:
         self._shutdown_trigger = None  # it has fired
@@ -235,3 +314,11 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
         for session in self._sessions:
             session.end()
         self._closed_waiters.release_present()
+
+
+def _oldest(operations: Collection[Operation], now: float) -> float:
+    """When the oldest of these was admitted for which somebody waits."""
+    oldest = min(operations, key=_admitted)
+    if not oldest.settled:
+        return oldest.admitted
+    return min((each.admitted for each in operations if not each.settled), default=now)

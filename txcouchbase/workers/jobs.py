@@ -21,9 +21,11 @@ from txcouchbase.amp.operations import OPERATIONS
 from txcouchbase.exceptions import PoolClosed, PoolOverloaded
 from txcouchbase.workers.events import EndCause
 from txcouchbase.workers.group import WorkerGroup
+from txcouchbase.workers.keyspace import Keyspace
 from txcouchbase.workers.lane import Lane, timed_out
 from txcouchbase.workers.operation import Operation
-from txcouchbase.workers.session import ClusterSession, Keyspace, Session, Target
+from txcouchbase.workers.session import ClusterSession, Session
+from txcouchbase.workers.target import Target
 
 if TYPE_CHECKING:
     from txcouchbase.workers.config import PoolConfig
@@ -233,6 +235,7 @@ class JobPool(WorkerGroup):
         for lane, job in list(self._running.items()):
             if not job.settled and job.deadline is not None and job.deadline <= now:
                 job.settled = True
+                self.tally.failed += 1
                 job.fail(timed_out(job, sent=True))
             if job.settled and job.kill_at is None:
                 job.kill_at = now + self.config.job_grace

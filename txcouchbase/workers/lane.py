@@ -8,7 +8,8 @@ full. So a lonely operation waits for nobody, and load makes batches by itself.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -34,7 +35,9 @@ from txcouchbase.amp.framing import (
 )
 from txcouchbase.amp.rows import STOP
 from txcouchbase.exceptions import WorkerLost
+from txcouchbase.workers.histogram import PER_SECOND
 from txcouchbase.workers.operation import Operation
+from txcouchbase.workers.stats import Tally
 from txcouchbase.workers.stream import RowOperation
 
 if TYPE_CHECKING:
@@ -78,10 +81,12 @@ class WorkerPipe(amp.AMP):
     def ampBoxReceived(self, box: amp.AmpBox) -> None:
         """One box from the worker."""
         kind = box.get(KIND)
-        if kind is None:
+        if kind is not None:
+            self._lane.box_received(kind, box)
+        elif amp.ANSWER in box or amp.ERROR in box:
             super().ampBoxReceived(box)
         else:
-            self._lane.box_received(kind, box)
+            self._lane.broken("it sent a box that is neither an answer nor of a known kind")
 
 
 class Lane:
@@ -95,9 +100,17 @@ class Lane:
         operations: Operations that it was sent.
         rss: Its resident memory at its last sign of life (bytes), 0 before the first.
         client: The client that the worker runs, ``"raw"`` or ``"sync"``, once it is ready.
+        tally: Where it counts what it does.
     """
 
-    def __init__(self, generation: int, owner: LaneOwner, config: PoolConfig, reactor: Any) -> None:
+    def __init__(
+        self,
+        generation: int,
+        owner: LaneOwner,
+        config: PoolConfig,
+        reactor: Any,
+        tally: Tally | None = None,
+    ) -> None:
         self.generation = generation
         self.process: WorkerProcess | None = None
         self.pipe = WorkerPipe(self)
@@ -106,6 +119,7 @@ class Lane:
         self.operations = 0
         self.rss = 0
         self.client = ""
+        self.tally = tally if tally is not None else Tally()
         self._owner = owner
         self._config = config
         self._reactor = reactor
@@ -125,10 +139,19 @@ class Lane:
         return len(self._queue) + len(self._held_streams) + len(self._in_flight)
 
     @property
+    def sent(self) -> Collection[Operation]:
+        """What its worker was sent and has not answered."""
+        return self._in_flight.values()
+
+    @property
+    def places(self) -> tuple[Collection[Operation], ...]:
+        """Where its operations are, those included for which nobody waits any more."""
+        return self._queue, self._held_streams, self._in_flight.values()
+
+    @property
     def owes_answers(self) -> bool:
         """Whether somebody waits for an answer from it."""
-        operations = (*self._queue, *self._held_streams, *self._in_flight.values())
-        return any(not operation.settled for operation in operations)
+        return any(not operation.settled for operation in chain(*self.places))
 
     @property
     def falls_behind(self) -> bool:
@@ -158,21 +181,27 @@ class Lane:
     def box_received(self, kind: bytes, box: Mapping[bytes, bytes]) -> None:
         """A box of our own arrived from the worker."""
         self.silent_beats = 0
+        answers: list[wire.Answer] = []
+        rows: tuple[int, list[bytes]] | None = None
         try:
             acknowledged = int(box.get(ACK, b"0"))
             if not 0 <= acknowledged <= self._unacknowledged:
-                raise ValueError(f"{acknowledged} boxes are acknowledged")
-            self._unacknowledged -= acknowledged
+                raise ValueError(f"it acknowledges {acknowledged}")
+            data = payload_of(box)
             if kind == RESULTS:
-                self._results_received(wire.decode_answers(payload_of(box)))
+                answers = wire.decode_answers(data)
             elif kind == ROWS:
-                data = payload_of(box)
-                self._rows_received(*wire.decode_rows(data), len(data))
+                rows = wire.decode_rows(data)
             elif kind != ACK:
                 raise ValueError(f"its kind is {kind!r}")
         except (ValueError, msgspec.MsgspecError) as error:
-            self.broken(f"a box that cannot be: {error}")
+            self.broken(f"it sent a box that cannot be: {error}")
             return
+        self._unacknowledged -= acknowledged
+        if rows is not None:
+            self._rows_received(*rows, len(data))
+        elif answers:
+            self._results_received(answers)
         if self._queue and not self._unacknowledged and not self._flush_due:
             self._flush()
 
@@ -180,12 +209,22 @@ class Lane:
         # Callbacks submit more operations: they leave together when all have run.
         flush_was_due, self._flush_due = self._flush_due, True
         in_flight = self._in_flight
-        odd = None
+        now = self._reactor.seconds()
+        executed = self.tally.executed
+        alike, sent_at = 0, now
+        unasked = None
         for answer in answers:
-            operation = in_flight.pop(answer.id, None)
-            if operation is None or (answer.result is None and answer.error is None):
-                odd = answer.id
+            result, error = answer.result, answer.error
+            if answer.id not in in_flight or (result is None and error is None):
+                unasked = answer.id
                 continue
+            operation = in_flight.pop(answer.id)
+            if operation.sent_at != sent_at:
+                # Most answers of a box are to operations of one batch.
+                if alike:
+                    executed.add(now - sent_at, alike)
+                alike, sent_at = 0, operation.sent_at
+            alike += 1
             self._in_flight_bytes -= operation.size
             self._owner.operation_left(operation)
             if self._streams and operation.kind.rows:
@@ -193,18 +232,21 @@ class Lane:
             if operation.settled:
                 continue
             operation.settled = True
-            if answer.error is None:
-                operation.succeed(answer.result)
-            else:
-                operation.fail(error_from_data(answer.error))
+            if error is not None:
+                self.tally.failed += 1
+                operation.fail(error_from_data(error))
+            elif result is not None:
+                operation.succeed(result)
+        if alike:
+            executed.add(now - sent_at, alike)
         self._flush_due = flush_was_due
-        if odd is not None:
-            self.broken(f"an answer to {odd}, which it was not asked")
+        if unasked is not None:
+            self.broken(f"it sent an answer that nobody asked for, or none to {unasked}")
 
     def _rows_received(self, number: int, rows: list[bytes], size: int) -> None:
         stream = self._streams.get(number)
         if stream is None:
-            self.broken(f"rows for {number}, which it was not asked")
+            self.broken(f"it sent rows for {number}, which is no stream")
         elif stream.settled:
             # Late, after its guard fired: nobody would pay, and it would keep its slot for ever.
             self.pay(stream, STOP)
@@ -241,6 +283,7 @@ class Lane:
         queue = self._queue
         keyspaces: list[Any] = []
         requests: list[Any] = []
+        waited, seconds = self.tally.waited.counts, 0.0
         room_ops = min(config.batch_max_ops, config.max_in_flight - len(self._in_flight))
         batch_bytes = 0
         while queue and len(requests) < room_ops:
@@ -267,12 +310,18 @@ class Lane:
             self._in_flight_bytes += size
             self._in_flight[operation.id] = operation
             operation.sent = True
+            operation.sent_at = now
+            taken = now - operation.admitted
+            seconds += taken
+            waited[int(taken * PER_SECOND).bit_length()] += 1  # as `Times.add`
             if stream is not None:
                 stream.lane = self
                 self._streams[stream.id] = stream
             requests.append(self._request(operation, now, keyspaces))
         if not requests:
             return False
+        self.tally.waited.total += seconds
+        self.tally.batches.add(len(requests))
         try:
             payload = wire.encode((keyspaces, requests))
         except Exception:  # whatever an odd option makes the encoder raise
@@ -294,6 +343,7 @@ class Lane:
                 self._in_flight_bytes -= operation.size
                 operation.settled = True
                 self._owner.operation_left(operation)
+                self.tally.failed += 1
                 message = f"{operation.kind.name}: an option is of the wrong type: {error}"
                 operation.fail(InvalidArgumentException(message))
             else:
@@ -303,7 +353,8 @@ class Lane:
     def _expired(self, operation: Operation) -> None:
         operation.settled = True
         self._owner.operation_left(operation)
-        operation.fail(timed_out(operation, sent=False))
+        self.tally.failed += 1
+        operation.fail(operation.unsent(timed_out(operation, sent=False)))
 
     def _request(self, operation: Operation, now: float, keyspaces: list[Any]) -> tuple[Any, ...]:
         keyspace = operation.keyspace
@@ -334,6 +385,7 @@ class Lane:
             if not operation.settled and _passed(operation.deadline, guard):
                 # The slot stays busy until the worker answers: its bytes may be at the server.
                 operation.settled = True
+                self.tally.failed += 1
                 operation.fail(timed_out(operation, sent=True))
 
     def release_queue(self) -> list[Operation]:
@@ -365,7 +417,8 @@ class Lane:
             if operation.settled:
                 continue
             if operation.resendable and not operation.resent and not operation.pinned:
-                operation.resent = True
+                operation.send_once_more(_worker_lost(operation, exit))
+                self.tally.resent += 1
                 again.append(operation)
             else:
                 failed.append((operation, _worker_lost(operation, exit)))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from couchbase.exceptions import InvalidArgumentException
+from couchbase.exceptions import (
+    AmbiguousTimeoutException,
+    InvalidArgumentException,
+    UnAmbiguousTimeoutException,
+)
 
 if TYPE_CHECKING:
     from txcouchbase.amp.operations import OperationKind
-    from txcouchbase.workers.session import Keyspace
+    from txcouchbase.workers.keyspace import Keyspace
 
 __all__ = ["Operation", "check_name"]
 
@@ -47,11 +51,18 @@ class Operation:
         default_timeout: From the call to the answer (seconds) if the caller named none; for an
             operation that waits for the first connection it counts from then. None for no deadline.
         pinned: Whether it is meant for one worker, and has no sense on another.
+        resent: Whether it was sent to a worker that died, and is on its way once more.
+        retry_ambiguous: Whether the caller wants it sent once more although it may have been
+            applied.
+        admitted: When the pool took it (seconds).
+        sent_at: When it was sent to a worker (seconds).
+        loss: What became of it on the worker that died, once it was resent.
         ident: What orders it among the operations on its key, while it is on a lane.
         size: What it counts for against limits on bytes.
     """
 
     __slots__ = (
+        "admitted",
         "deadline",
         "default_timeout",
         "flags",
@@ -60,15 +71,21 @@ class Operation:
         "key",
         "keyspace",
         "kind",
+        "loss",
         "options",
         "pinned",
         "resent",
+        "retry_ambiguous",
         "sent",
+        "sent_at",
         "settled",
         "size",
         "timeout",
         "value",
     )
+
+    sent_at: float
+    loss: Exception
 
     def __init__(
         self,
@@ -92,6 +109,7 @@ class Operation:
         self.timeout = timeout
         self.default_timeout = default_timeout
         self.size = len(key or "") + (len(value) if value is not None else 0)
+        self.admitted = 0.0
         self.deadline: float | None = None
         self.id = 0
         self.ident: tuple[int, str] | None = None
@@ -99,6 +117,7 @@ class Operation:
         self.sent = False
         self.resent = False
         self.pinned = False
+        self.retry_ambiguous = False
 
     @property
     def only_reads(self) -> bool:
@@ -108,7 +127,30 @@ class Operation:
     @property
     def resendable(self) -> bool:
         """Whether it may be sent once more when its worker dies."""
-        return self.kind.repeatable
+        return self.kind.repeatable or self.retry_ambiguous
+
+    def send_once_more(self, loss: Exception) -> None:
+        """Its worker died with it in flight, and it goes to another one."""
+        self.resent = True
+        self.sent = False
+        self.loss = loss
+
+    def unsent(self, error: Exception) -> Exception:
+        """What its caller has to hear when it cannot be sent.
+
+        Args:
+            error: Why it cannot be. If it was on a worker that died and may have changed
+                something there, what is returned says so.
+        """
+        if not self.resent or self.only_reads:
+            return error
+        if isinstance(error, UnAmbiguousTimeoutException):
+            message = f"{self.kind.name} timed out after its worker's death, before it was resent"
+            timeout = AmbiguousTimeoutException(message, error_code=13)
+            timeout.__cause__ = self.loss
+            return timeout
+        self.loss.__cause__ = error
+        return self.loss
 
     def succeed(self, result: dict[str, Any]) -> None:
         """Deliver the map that the binding made."""

@@ -25,6 +25,7 @@ from txcouchbase.workers.group import WorkerGroup
 from txcouchbase.workers.jobs import JobPool
 from txcouchbase.workers.lane import Lane
 from txcouchbase.workers.session import BucketSession, ClusterSession
+from txcouchbase.workers.stats import PoolStats
 from txcouchbase.workers.view import WorkerView
 
 if TYPE_CHECKING:
@@ -70,6 +71,15 @@ class WorkerPool(WorkerGroup):
     def job_workers(self) -> list[WorkerView]:
         """The workers for the application's own functions that are there now."""
         return self._jobs.views
+
+    def stats(self) -> PoolStats:
+        """How the pool is now, with the job workers' own under `jobs`.
+
+        Also before it is started and after it is closed. It looks at every pending operation,
+        so it takes up to a millisecond: once a second is fine, at each operation is not.
+        """
+        jobs = self._jobs.stats() if self._jobs.started else None
+        return dataclasses.replace(super().stats(), jobs=jobs)
 
     def run(
         self,

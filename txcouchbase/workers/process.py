@@ -8,30 +8,33 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ampoule.main import FROM_CHILD, TO_CHILD, AMPConnector, ProcessStarter
-from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.error import ConnectionDone, ProcessExitedAlready
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 import txcouchbase
 from txcouchbase.workers.lane import Lane
+from txcouchbase.workers.printed import Printed
 
 __all__ = ["Exit", "WorkerProcess", "WorkerStarter"]
 
 _log = Logger()
 
-_LAST_WORDS = 20
-"""How many lines of a worker's stderr are kept for error messages."""
+_EXIT_MAY_LAG = 0.5
+"""How long a worker that closed its pipe may take to end by itself (seconds)."""
 
-_PIPES_MAY_LAG = 0.2
-"""How long after a worker's exit its last answers may still be in the pipe while a grandchild
-holds the pipe open (seconds)."""
+_LOOK = 0.01
+"""Between two looks for what a dead worker left in its pipes (seconds)."""
+
+_MOST_LOOKS = 20
+"""Looks until nobody waits any longer for a grandchild that goes on writing; what a pipe holds is
+read in fewer."""
 
 _BOOTSTRAP = """\
 import sys
@@ -71,12 +74,13 @@ class WorkerProcess(AMPConnector):
         self._lane = lane
         self._reactor = reactor
         self._on_exit = on_exit
-        self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
-        self._partial: dict[int, bytes] = {1: b"", 2: b""}
+        self._printed: Printed | None = None
         self._exit: Exit | None = None
         self._hears = True
+        self._given_up = False
         self._told = False
-        self._lagging: Any = None
+        self._has_read = False
+        self._delayed: Any = None
 
     @property
     def pid(self) -> int | None:
@@ -86,6 +90,7 @@ class WorkerProcess(AMPConnector):
 
     def connectionMade(self) -> None:
         """The process was spawned."""
+        self._printed = Printed(self.transport.pid, self._reactor)
         self.amp.makeConnection(self)
 
     def write(self, data: bytes) -> None:
@@ -93,35 +98,54 @@ class WorkerProcess(AMPConnector):
         if self._hears and self._exit is None:
             self.transport.writeToChild(TO_CHILD, data)
 
+    def loseConnection(self) -> None:
+        """AMP calls this when it cannot go on with what the worker has sent."""
+        self._give_up("it sent what cannot be understood")
+
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """Bytes from the worker: its answers, or what it printed."""
-        if childFD == FROM_CHILD:
-            if not self._told:
-                self.amp.dataReceived(data)
+        self._has_read = True
+        if self._told:
             return
-        *lines, self._partial[childFD] = (self._partial[childFD] + data).split(b"\n")
-        for line in lines:
-            self._printed(childFD, line)
-        if len(self._partial[childFD]) > 65_536:
-            self._printed(childFD, self._partial[childFD])
-            self._partial[childFD] = b""
+        if childFD != FROM_CHILD:
+            assert self._printed is not None
+            self._printed.received(childFD, data)
+        elif not self._given_up:
+            try:
+                self.amp.dataReceived(data)
+            except Exception as error:
+                # The reactor would close the pipe, and leave the worker alone with it. The rest
+                # of the box is lost, so that no other answer of this worker can be relied on.
+                _log.failure("what worker {pid} sent cannot be handled", pid=self.pid)
+                self._give_up(f"it sent what raised {type(error).__name__}: {error}")
 
-    def _printed(self, fd: int, line: bytes) -> None:
-        text = line.decode("utf-8", "replace").rstrip()
-        if fd == 2:
-            self._last_words.append(text)
-        _log.info("worker {pid} printed: {text}", pid=self.pid, text=text)
+    def _give_up(self, reason: str) -> None:
+        if not self._given_up:
+            self._given_up = True
+            self._lane.broken(reason)
 
     def childConnectionLost(self, childFD: int) -> None:
         """A pipe was closed; that of a dying worker is, before its exit is known."""
         if childFD == TO_CHILD:
             self._hears = False
+        if childFD in (TO_CHILD, FROM_CHILD) and self._exit is None:
+            self._later(_EXIT_MAY_LAG, self._give_up, "it closed its pipe and went on")
 
     def processExited(self, reason: Failure) -> None:
-        """The process ended; its pipes may still be open."""
+        """The process ended; a grandchild may still hold its pipes open."""
         self._exit = _exit_of(reason)
-        if not self._told:
-            self._lagging = self._reactor.callLater(_PIPES_MAY_LAG, self._tell)
+        # Whatever it wrote is in the pipes by now, and between two looks the reactor reads them,
+        # also when it was held up before the first one.
+        self._has_read = True
+        self._later(_LOOK, self._look, _MOST_LOOKS)
+
+    def _look(self, looks: int) -> None:
+        """Tell as soon as nothing more was read since the last look."""
+        if self._has_read and looks:
+            self._has_read = False
+            self._later(_LOOK, self._look, looks - 1)
+        else:
+            self._tell()
 
     def processEnded(self, reason: Failure) -> None:
         """The process ended and its pipes are closed."""
@@ -133,16 +157,22 @@ class WorkerProcess(AMPConnector):
         if self._told:
             return
         self._told = True
-        if self._lagging is not None and self._lagging.active():
-            self._lagging.cancel()
-        for fd, rest in self._partial.items():
-            if rest:
-                self._printed(fd, rest)
-        assert self._exit is not None
-        exit = Exit(self._exit.code, self._exit.signal, "\n".join(self._last_words))
-        self.transport.loseConnection()
+        self._cancel_delayed()
+        assert self._exit is not None and self._printed is not None
+        exit = Exit(self._exit.code, self._exit.signal, self._printed.ended())
+        for pipe in list(self.transport.pipes.values()):
+            # At once: its `loseConnection` would wait until somebody has read what is unsent.
+            pipe.connectionLost(Failure(ConnectionDone()))
         self.amp.connectionLost(Failure(ProcessExitedAlready()))
         self._on_exit(self._lane, exit)
+
+    def _later(self, delay: float, function: Callable[..., None], *args: Any) -> None:
+        self._cancel_delayed()
+        self._delayed = self._reactor.callLater(delay, function, *args)
+
+    def _cancel_delayed(self) -> None:
+        if self._delayed is not None and self._delayed.active():
+            self._delayed.cancel()
 
     def signal(self, number: int) -> None:
         """Send a signal, if the process is still there."""

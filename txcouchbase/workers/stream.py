@@ -12,9 +12,9 @@ from txcouchbase.workers.operation import Operation
 
 if TYPE_CHECKING:
     from txcouchbase.amp.operations import OperationKind
+    from txcouchbase.workers.keyspace import Keyspace
     from txcouchbase.workers.lane import Lane
     from txcouchbase.workers.pool import WorkerPool
-    from txcouchbase.workers.session import Keyspace
 
 __all__ = ["RowConsumer", "RowOperation"]
 
@@ -75,7 +75,7 @@ class RowOperation(Operation):
     @property
     def resendable(self) -> bool:
         """Whether it may be sent once more: not after rows of it were delivered."""
-        return self._only_reads and not self._delivered
+        return (self._only_reads or self.retry_ambiguous) and not self._delivered
 
     def start(self) -> None:
         """Hand it to the pool.

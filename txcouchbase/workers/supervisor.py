@@ -32,6 +32,7 @@ from txcouchbase.workers.events import (
 )
 from txcouchbase.workers.lane import Lane, LaneOwner
 from txcouchbase.workers.life import Life
+from txcouchbase.workers.stats import Tally, WorkerStats
 from txcouchbase.workers.view import WorkerView
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Supervisor:
         owner: The pool.
         observers: Who hears of what happens.
         jobs: Whether these are the workers for the application's own functions.
+        tally: Where their lanes count what they do.
 
     Attributes:
         lanes: One for each worker process that is there, by generation.
@@ -106,6 +108,7 @@ class Supervisor:
         owner: SupervisorOwner,
         observers: Observers,
         jobs: bool,
+        tally: Tally,
     ) -> None:
         self._config = config
         self._reactor = reactor
@@ -113,6 +116,8 @@ class Supervisor:
         self._owner = owner
         self._observers = observers
         self._jobs = jobs
+        self._tally = tally
+        self._ended = dict.fromkeys(EndCause, 0)
         self._random = Random()
         self._brain = PoolBrain(config, self._random)
         self._starter: WorkerStarter | None = None
@@ -126,6 +131,31 @@ class Supervisor:
     def views(self) -> list[WorkerView]:
         """What an application sees of the workers."""
         return [WorkerView(lane, self._brain) for lane in self.lanes.values()]
+
+    def states(self) -> dict[WorkerState, int]:
+        """How many workers are in each state."""
+        states = list(self._brain.states.values())
+        return {state: states.count(state) for state in WorkerState}
+
+    def ended(self) -> dict[EndCause, int]:
+        """How many workers have ended for each cause."""
+        return dict(self._ended)
+
+    def workers(self) -> tuple[WorkerStats, ...]:
+        """How each worker process is."""
+        now = self._reactor.seconds()
+        return tuple(
+            WorkerStats(
+                pid=lane.pid,
+                generation=generation,
+                state=self._brain.states.get(generation, WorkerState.DEAD),
+                load=lane.load,
+                operations=lane.operations,
+                age=now - self._lives[lane].started,
+                rss=lane.rss or None,
+            )
+            for generation, lane in self.lanes.items()
+        )
 
     def ready_lanes(self) -> list[Lane]:
         """The lanes whose worker is ready."""
@@ -212,7 +242,7 @@ class Supervisor:
         from txcouchbase.workers.process import Exit
 
         del self._spawns[generation]
-        lane = Lane(generation, self._owner, self._config, self._reactor)
+        lane = Lane(generation, self._owner, self._config, self._reactor, self._tally)
         self.lanes[generation] = lane
         self._lives[lane] = Life(self._config, self._reactor.seconds(), self._random)
         assert self._starter is not None
@@ -351,6 +381,7 @@ class Supervisor:
         if exit.stderr:
             self._last_stderr = exit.stderr
         cause = self._brain.cause_of_end(lane.generation)
+        self._ended[cause] += 1
         instructions = self._brain.exited(lane.generation)
         log = _log.info if cause.planned else _log.warn
         log(

@@ -64,7 +64,7 @@ class SyncClient:
 
     Attributes:
         cluster: The SDK's cluster.
-        rows: The connection for rows.
+        rows: The connection for rows, with the pool of threads for what blocks.
     """
 
     def __init__(self, cluster: Cluster, rows: RowCluster) -> None:
@@ -74,11 +74,12 @@ class SyncClient:
         self._collections: dict[tuple[str, str, str], Collection] = {}
 
     @classmethod
-    def connect(cls, pickled_settings: bytes) -> SyncClient:
+    def connect(cls, pickled_settings: bytes, threads: Any) -> SyncClient:
         """Connect, blocking for the SDK's `bootstrap_timeout` at most.
 
         Args:
             pickled_settings: A pickled `ClusterSettings`, from the application.
+            threads: The pool of threads for what blocks.
 
         Raises:
             CouchbaseException: As the SDK's constructor.
@@ -91,7 +92,7 @@ class SyncClient:
         def sdk_cluster(authenticator: Authenticator) -> Cluster:
             return Cluster(settings.connstr, ClusterOptions(authenticator, **given))
 
-        rows = RowCluster(sdk_cluster, settings.authenticator)
+        rows = RowCluster(sdk_cluster, settings.authenticator, threads)
         return cls(sdk_cluster(settings.authenticator), rows)
 
     def set_authenticator(self, pickled_authenticator: bytes) -> None:

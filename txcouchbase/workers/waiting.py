@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
+from txcouchbase.workers.own_copy import own_copy
+
 __all__ = ["Waiters"]
 
 
@@ -41,9 +43,15 @@ class Waiters:
             if not waiter.called:
                 waiter.callback(None)
 
+    def take(self) -> Waiters:
+        """Those that wait now, apart from who comes later."""
+        taken = Waiters()
+        taken._waiting, self._waiting = self._waiting, []
+        return taken
+
     def fail(self, error: Exception) -> None:
-        """Fire those that wait now with an error."""
+        """Fire those that wait now with an error, each with its own copy."""
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             if not waiter.called:
-                waiter.errback(error)
+                waiter.errback(own_copy(error))

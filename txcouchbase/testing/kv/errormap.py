@@ -30,6 +30,7 @@ _TRAITS: dict[Status, list[str]] = {
     Status.EACCESS: ["support", "auth"],
     Status.UNKNOWN_FRAME_INFO: ["support"],
     Status.UNKNOWN_COMMAND: ["support"],
+    Status.ENOMEM: ["temp"],
     Status.NOT_SUPPORTED: ["support"],
     Status.EINTERNAL: ["internal"],
     Status.EBUSY: ["temp"],
@@ -38,6 +39,9 @@ _TRAITS: dict[Status, list[str]] = {
     Status.UNKNOWN_SCOPE: ["item-only"],
     Status.DURABILITY_INVALID_LEVEL: ["item-only", "invalid-input"],
     Status.DURABILITY_IMPOSSIBLE: ["item-only"],
+    Status.SYNC_WRITE_IN_PROGRESS: ["item-only", "retry-later"],
+    Status.SYNC_WRITE_AMBIGUOUS: ["item-only"],
+    Status.SYNC_WRITE_RE_COMMIT_IN_PROGRESS: ["item-only", "retry-later"],
     Status.SUCCESS_DELETED: ["success", "subdoc"],
 }
 
