@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import sys
+import termios
 from typing import Any
 
 __all__ = ["main"]
@@ -13,14 +15,22 @@ __all__ = ["main"]
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int, terminal: int | None) -> None:
     """End this process when the application ends, however that happens.
 
-    On Linux the kernel does it, even while this process is busy in C: when the thread ends that
-    spawned it, which is the one that the application's reactor runs in. Elsewhere the end of the
-    pipe does, which needs this process's reactor to run.
+    The kernel does it, even while this process is busy in C or stopped. On Linux it is told to,
+    when the thread ends that spawned it, which is the one that the application's reactor runs in;
+    elsewhere it hangs up the terminal, whose other end only the application has.
+
+    Args:
+        parent: The application's process id.
+        terminal: The terminal's file descriptor, None on Linux.
     """
-    if sys.platform == "linux":
+    if terminal is not None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        os.setsid()
+        fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+    else:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         # The application ended before the line above took effect.
@@ -46,13 +56,14 @@ def _leave() -> None:
     os._exit(0)
 
 
-def main(parent: str) -> None:
+def main(parent: str, terminal: str = "") -> None:
     """Run a worker until the application closes the pipe or asks it to stop.
 
     Args:
         parent: The application's process id.
+        terminal: As `die_with_parent`, empty for None.
     """
-    die_with_parent(int(parent))
+    die_with_parent(int(parent), int(terminal) if terminal else None)
     # Ctrl-C reaches the whole group; it is the application that decides what becomes of workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":

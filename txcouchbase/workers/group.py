@@ -295,6 +295,7 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
     def _close(self) -> Generator[Deferred[Any], Any, None]:
         self.refusal = PoolClosed("the pool is closed: make a new one")
         self._supervisor.replace_none()
+        self._supervisor.kill_silent()
         if self._shutdown_trigger is not None:
             self._reactor.removeSystemEventTrigger(self._shutdown_trigger)
         for target in list(self.targets()):

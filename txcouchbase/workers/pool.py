@@ -196,6 +196,7 @@ class WorkerPool(WorkerGroup):
         """
         if not session.closed:
             session.cluster.buckets.pop(session.name, None)
+            session.cluster.closing_buckets.append(session)
             session.close(PoolClosed(f"the bucket {session.name} is closed: open it again"))
             self._end_bucket(session)
         return session.when_ended()
@@ -204,6 +205,7 @@ class WorkerPool(WorkerGroup):
     def _end_bucket(self, session: BucketSession) -> Generator[Deferred[Any], Any, None]:
         yield self._calls.bounded(session.when_idle(), self.config.drain_timeout)
         yield self._calls.bounded(session.disconnect(), self.config.drain_timeout)
+        session.cluster.closing_buckets.remove(session)
         session.end()
 
     @inlineCallbacks

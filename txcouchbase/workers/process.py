@@ -36,6 +36,12 @@ _MOST_LOOKS = 20
 """Looks until nobody waits any longer for a grandchild that goes on writing; what a pipe holds is
 read in fewer."""
 
+TERMINAL_NEEDED = sys.platform != "linux"
+"""Whether workers get a terminal whose hang-up ends them, since the kernel has no other way."""
+
+_TERMINAL = 5
+"""The terminal's file descriptor in the worker."""
+
 _BOOTSTRAP = """\
 import sys
 if sys.path[0] == "":
@@ -81,12 +87,24 @@ class WorkerProcess(AMPConnector):
         self._told = False
         self._has_read = False
         self._delayed: Any = None
+        self._terminal: int | None = None
 
     @property
     def pid(self) -> int | None:
         """The process id while the process is there."""
         pid: int | None = self.transport.pid if self.transport is not None else None
         return pid
+
+    def open_terminal(self) -> int:
+        """Make a terminal that is hung up when this process ends; the worker's side of it."""
+        self._terminal, of_worker = os.openpty()
+        return of_worker
+
+    def close_terminal(self) -> None:
+        """The worker is no more."""
+        if self._terminal is not None:
+            os.close(self._terminal)
+            self._terminal = None
 
     def connectionMade(self) -> None:
         """The process was spawned."""
@@ -129,7 +147,18 @@ class WorkerProcess(AMPConnector):
         if childFD == TO_CHILD:
             self._hears = False
         if childFD in (TO_CHILD, FROM_CHILD) and self._exit is None:
-            self._later(_EXIT_MAY_LAG, self._give_up, "it closed its pipe and went on")
+            self._later(_LOOK, self._ask, self._reactor.seconds() + _EXIT_MAY_LAG)
+
+    def _ask(self, patience: float) -> None:
+        """Ask whether the process has ended, until it has.
+
+        Nobody tells a reactor that runs in a thread, or without signal handlers.
+        """
+        self.transport.reapProcess()
+        if self._exit is None:
+            if self._reactor.seconds() >= patience:
+                self._give_up("it closed its pipe and went on")
+            self._later(_LOOK, self._ask, patience)
 
     def processExited(self, reason: Failure) -> None:
         """The process ended; a grandchild may still hold its pipes open."""
@@ -158,6 +187,7 @@ class WorkerProcess(AMPConnector):
             return
         self._told = True
         self._cancel_delayed()
+        self.close_terminal()
         assert self._exit is not None and self._printed is not None
         exit = Exit(self._exit.code, self._exit.signal, self._printed.ended())
         for pipe in list(self.transport.pipes.values()):
@@ -210,13 +240,24 @@ class WorkerStarter(ProcessStarter):
 
     def startPythonProcess(self, prot: WorkerProcess, *args: str) -> None:
         """Spawn ``python`` with the bootstrap and these arguments."""
-        self._reactor.spawnProcess(
-            prot,
-            sys.executable,
-            [sys.executable, "-c", self.bootstrap, *args],
-            env=_environment(),
-            childFDs={0: "w", 1: "r", 2: "r", TO_CHILD: "w", FROM_CHILD: "r"},
-        )
+        fds: dict[int, str | int] = {0: "w", 1: "r", 2: "r", TO_CHILD: "w", FROM_CHILD: "r"}
+        if TERMINAL_NEEDED:
+            fds[_TERMINAL] = prot.open_terminal()
+            args = (*args, str(_TERMINAL))
+        try:
+            self._reactor.spawnProcess(
+                prot,
+                sys.executable,
+                [sys.executable, "-c", self.bootstrap, *args],
+                env=_environment(),
+                childFDs=fds,
+            )
+        except OSError:
+            prot.close_terminal()
+            raise
+        finally:
+            if TERMINAL_NEEDED:
+                os.close(int(fds[_TERMINAL]))
 
 
 def _environment() -> dict[str, str]:

@@ -56,6 +56,7 @@ class Session(Target):
         id: Its number on the pipe.
         keyspace: The whole of it.
         buckets: Its open buckets, by name.
+        closing_buckets: Those that were closed, until their operations have ended.
     """
 
     id = 0
@@ -63,6 +64,7 @@ class Session(Target):
     def __init__(self, owner: SessionOwner) -> None:
         super().__init__(owner)
         self.buckets: dict[str, BucketSession] = {}
+        self.closing_buckets: list[BucketSession] = []
         self.keyspace = Keyspace(self, self)
 
     def order_number(self, bucket: str, scope: str, collection: str) -> int:
@@ -181,7 +183,7 @@ class ClusterSession(Session):
 
     def when_all_idle(self) -> Deferred[Any]:
         """Fires when neither it nor a bucket of it has an operation left."""
-        targets = (self, *self.buckets.values())
+        targets = (self, *self.buckets.values(), *self.closing_buckets)
         return DeferredList([target.when_idle() for target in targets])
 
     def _close_on(self, lane: Lane) -> Deferred[Any]:

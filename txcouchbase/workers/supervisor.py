@@ -210,6 +210,23 @@ class Supervisor:
         for generation in list(self._spawns):
             self._spawn_not(generation)
 
+    def kill_silent(self) -> None:
+        """The pool closes: nobody is to wait for a worker that does not even answer.
+
+        One that gives no sign of life within `kill_timeout` is killed, unless it runs a job.
+        """
+        for lane in self._in_state(WorkerState.DRAINING):
+            if not self._owner.may_be_silent(lane):
+                sign = lane.pipe.call(Heartbeat).addErrback(lambda _: None)
+                # In two steps, between which the reactor reads what came while it was busy.
+                self._calls.later(
+                    self._config.kill_timeout, self._calls.later, 0, self._kill_unless, sign, lane
+                )
+
+    def _kill_unless(self, sign: Deferred[Any], lane: Lane) -> None:
+        if not sign.called:
+            self._carry_out(self._brain.silent(lane.generation))
+
     def end(self) -> Deferred[Any]:
         """End all workers: ask, TERM, KILL, each with `kill_timeout`; fires when all are gone."""
         return gatherResults([self._end(lane) for lane in self.lanes.values()])
