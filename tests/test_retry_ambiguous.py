@@ -16,11 +16,12 @@ from couchbase.exceptions import (
     AmbiguousTimeoutException,
     DocumentExistsException,
     InvalidArgumentException,
+    TemporaryFailException,
 )
 from couchbase.transcoder import RawBinaryTranscoder
 from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks
 from twisted.internet.testing import MemoryReactorClock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.support import ServerTestCase, until
 from txcouchbase.amp.operations import OPERATIONS
@@ -133,6 +134,27 @@ class WorkerDeathTests(ServerTestCase):
         self.assertEqual(outcomes["decrement"][1].content, 4)
         appended = yield collection.get(self.key("append"), transcoder=AnyBytes())
         self.assertEqual(appended.content_as[bytes].count(b"x"), 1)
+
+    @inlineCallbacks
+    def test_a_second_try_that_fails_says_nothing_of_the_first(self) -> Any:
+        if self.node is None:
+            raise SkipTest("needs faults of the node")
+        collection = self.collection(ONE)
+        pool = self.pool(collection)
+        yield collection.upsert(self.key("k"), 0)
+        silence = Fault("kv", operation="^SET$", effect="silence", times=1)
+        struck = self.node.faults.add(silence)
+        call = collection.upsert(self.key("k"), 1, retry_ambiguous=True, timeout=LONG)
+        yield until(lambda: struck.struck == 1)
+        self.node.faults.add(Fault("kv", operation="^SET$", effect="refuse", status="EBUSY"))
+        (worker,) = pool.workers
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
+        error = yield self.assertFailure(call, WorkerLost)
+        self.assertTrue(error.ambiguous)
+        self.assertIsInstance(error.__cause__, TemporaryFailException)
+        found = yield collection.get(self.key("k"))
+        self.assertEqual(found.value, 1, "the first try was applied")
 
     @inlineCallbacks
     def test_without_it_each_change_is_lost(self) -> Any:

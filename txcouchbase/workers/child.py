@@ -249,10 +249,15 @@ class Worker(AMPChild):
         def closed(result: Failure | None) -> dict[str, Any]:
             if isinstance(result, Failure):
                 _log_failed_close(result)
-            # After the answer to this, and after all answers before it.
-            outlet = self._outlet if self._outlet is not None else self.transport
-            self._reactor.callLater(0, outlet.loseConnection)
+            self._reactor.callLater(0, self._leave)
             return {}
 
         pool = self._reactor.getThreadPool()
         return deferToThreadPool(self._reactor, pool, close_all).addBoth(closed)
+
+    def _leave(self) -> None:
+        """Close the pipe, after all answers."""
+        if self._executor is not None and self._executor.has_unsent:
+            self._reactor.callLater(_NEXT_LOOK, self._leave)
+        else:
+            (self._outlet or self.transport).loseConnection()

@@ -234,7 +234,7 @@ class Lane:
             operation.settled = True
             if error is not None:
                 self.tally.failed += 1
-                operation.fail(error_from_data(error))
+                operation.fail(operation.refused(error_from_data(error)))
             elif result is not None:
                 operation.succeed(result)
         if alike:

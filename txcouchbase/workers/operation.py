@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from couchbase.exceptions import (
     AmbiguousTimeoutException,
+    CasMismatchException,
+    DocumentExistsException,
+    DocumentNotFoundException,
     InvalidArgumentException,
+    PathExistsException,
+    PathNotFoundException,
     UnAmbiguousTimeoutException,
 )
 
@@ -15,6 +20,16 @@ if TYPE_CHECKING:
     from txcouchbase.workers.keyspace import Keyspace
 
 __all__ = ["Operation", "check_name"]
+
+_TELLING = (
+    AmbiguousTimeoutException,
+    CasMismatchException,
+    DocumentExistsException,
+    DocumentNotFoundException,
+    PathExistsException,
+    PathNotFoundException,
+)
+"""What an operation may also meet because it was done already."""
 
 
 def check_name(name: str) -> None:
@@ -145,12 +160,27 @@ class Operation:
         if not self.resent or self.only_reads:
             return error
         if isinstance(error, UnAmbiguousTimeoutException):
-            message = f"{self.kind.name} timed out after its worker's death, before it was resent"
+            message = f"{self.kind.name} timed out after its worker's death"
             timeout = AmbiguousTimeoutException(message, error_code=13)
             timeout.__cause__ = self.loss
             return timeout
         self.loss.__cause__ = error
         return self.loss
+
+    def refused(self, error: Exception) -> Exception:
+        """What its caller has to hear when it has failed at the server.
+
+        Args:
+            error: What came back. If it was sent once more, and the first time may have changed
+                something, what is returned says so; save for what tells of the document, or is
+                ambiguous by itself, which stays with the loss as its cause.
+        """
+        if not self.resent or self.only_reads:
+            return error
+        if isinstance(error, _TELLING):
+            error.__cause__ = self.loss
+            return error
+        return self.unsent(error)
 
     def succeed(self, result: dict[str, Any]) -> None:
         """Deliver the map that the binding made."""
