@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -91,6 +92,19 @@ class ExecutorTests(SynchronousTestCase):
         self.client.end(1)
         self.reactor.advance(0)
         self.assertEqual(self.client.started, [1, 3, 2])
+
+    def test_one_whose_time_ends_behind_its_key_is_not_started(self) -> None:
+        executor = self.executor()
+        self.batch(executor, (1, "upsert", "k"), (2, "upsert", "k"), (3, "get", "k"))
+        monotonic = time.monotonic
+        self.patch(time, "monotonic", lambda: monotonic() + 2)
+        self.client.end(1)
+        for _ in range(3):
+            self.reactor.advance(0)
+        self.assertEqual(self.client.started, [1])
+        kinds = [answer[2]["class"] for answer in self.answers()[1:]]
+        self.assertEqual(kinds, ["UnAmbiguousTimeoutException"] * 2)
+        self.assertEqual(executor._keys, {})
 
     def test_reads_run_side_by_side_between_writes(self) -> None:
         executor = self.executor()

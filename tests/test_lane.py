@@ -65,6 +65,7 @@ class Pipe:
     """Takes the place of the process."""
 
     pid = 1
+    hears = True
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
@@ -222,6 +223,19 @@ class LaneTests(SynchronousTestCase):
             payload_of(parsed(self.pipe.written[0])[0])
         )
         self.assertEqual(timeout, 1500)
+
+    def test_nothing_is_sent_to_a_worker_that_has_ended(self) -> None:
+        lane = self.lane()
+        first, second = Recorded(1, "upsert"), Recorded(2, "upsert")
+        lane.submit(first)
+        self.clock.advance(0)
+        self.acknowledge(lane)
+        self.pipe.hears = False
+        lane.submit(second)
+        self.clock.advance(0)
+        again, failed = lane.lost(Exit(None, 9, ""))
+        self.assertEqual(again, [second], "it was not applied for certain")
+        self.assertEqual([operation for operation, _ in failed], [first])
 
     def test_death(self) -> None:
         lane = self.lane(max_in_flight=3)

@@ -47,6 +47,9 @@ class Transport:
         """Bytes to the worker."""
         self.written.append(data)
 
+    def reapProcess(self) -> None:
+        """It goes on."""
+
 
 class Written(Faulty):
     """A faulty worker whose bytes are collected."""

@@ -22,6 +22,7 @@ __all__ = [
     "BATCH",
     "CREDIT",
     "KIND",
+    "LOG",
     "RESULTS",
     "ROWS",
     "LongBytes",
@@ -43,6 +44,9 @@ ROWS = b"w"
 
 CREDIT = b"c"
 """Kind: how much more of a stream's rows there is room for, towards a worker."""
+
+LOG = b"l"
+"""Kind: lines of the SDK's log, from a worker: a list of `logging`'s level and the text."""
 
 ACK = b"a"
 """The key (and, in a box without payload, the kind) that acknowledges boxes."""

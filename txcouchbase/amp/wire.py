@@ -15,7 +15,15 @@ from typing import Any
 import msgspec
 from couchbase.auth import Authenticator
 
-__all__ = ["Answer", "ClusterSettings", "decode", "decode_answers", "decode_rows", "encode"]
+__all__ = [
+    "Answer",
+    "ClusterSettings",
+    "decode",
+    "decode_answers",
+    "decode_log",
+    "decode_rows",
+    "encode",
+]
 
 
 class Answer(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -36,6 +44,8 @@ encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder().decode
 decode_answers = msgspec.msgpack.Decoder(list[Answer]).decode
 """A payload of results; raises `msgspec.MsgspecError` if it is none."""
+decode_log = msgspec.msgpack.Decoder(list[tuple[int, str]]).decode
+"""A payload of lines of the log; raises as `decode_answers`."""
 decode_rows = msgspec.msgpack.Decoder(tuple[int, list[bytes]]).decode
 """A payload of rows, see `txcouchbase.amp.rows`; raises as `decode_answers`."""
 

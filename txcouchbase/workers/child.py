@@ -28,7 +28,7 @@ from txcouchbase.amp.commands import (
     Stop,
 )
 from txcouchbase.amp.errors import encode_error
-from txcouchbase.amp.framing import BATCH, CREDIT, KIND, payload_of
+from txcouchbase.amp.framing import BATCH, CREDIT, KIND, LOG, encode_box, payload_of
 from txcouchbase.workers import sdk_rows
 from txcouchbase.workers.executor import Executor
 from txcouchbase.workers.job_runner import JobRunner
@@ -36,6 +36,7 @@ from txcouchbase.workers.memory import resident_bytes
 from txcouchbase.workers.outlet import Outlet
 from txcouchbase.workers.raw_client import RawClient
 from txcouchbase.workers.rows import RowStreams
+from txcouchbase.workers.sdk_log import SdkLog
 from txcouchbase.workers.sync_client import SyncClient
 from txcouchbase.workers.threads import ClusterThreads
 
@@ -139,6 +140,7 @@ class Worker(AMPChild):
         end = partial(os._exit, _CANNOT_ANSWER)
         self._executor = Executor(self._reactor, self._outlet, end)
         self._streams = RowStreams(self._reactor, self._outlet)
+        SdkLog(self._reactor, self._send_log).install()
         self._jobs = settings["jobs"]
         if self._jobs:
             self._executor.add_cluster(0, JobRunner(), None)
@@ -151,6 +153,9 @@ class Worker(AMPChild):
                 "sdk": importlib.metadata.version("couchbase"),
             }
         )
+
+    def _send_log(self, lines: list[tuple[int, str]]) -> None:
+        self.transport.write(encode_box(LOG, wire.encode(lines)))
 
     @OpenCluster.responder
     @guarded

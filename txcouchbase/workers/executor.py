@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from couchbase.exceptions import UnAmbiguousTimeoutException
 from twisted.logger import Logger
 
 from txcouchbase.amp import wire
@@ -90,6 +91,10 @@ class Task:
             self.value = self.options = None
             self.flags = 0
         self.ident = (place.order, self.key) if self.key is not None else None
+
+    def is_over(self) -> bool:
+        """Whether its time is over."""
+        return bool(self.timeout) and time.monotonic() - self.received >= self.timeout
 
     def remaining(self) -> int:
         """What is left of its time (milliseconds, at least 1), 0 for no limit."""
@@ -268,7 +273,15 @@ class Executor:
 
     def _start_held(self) -> None:
         while self._held and not self._holds_back():
-            self._start(self._held.popleft())
+            self._start_waiting(self._held.popleft())
+
+    def _start_waiting(self, task: Task) -> None:
+        """Start one that has waited, unless it has done so for too long."""
+        if task.is_over():
+            message = f"{task.kind.name} timed out in the worker, before it was sent to the server"
+            self._complete(task, UnAmbiguousTimeoutException(message, error_code=14))
+        else:
+            self._start(task)
 
     def _send_answers(self) -> None:
         # Cleared before the look, so that what is appended after the look wakes again.
@@ -329,9 +342,9 @@ class Executor:
         first = waiting.popleft()
         state.running = 1
         state.reads = first.kind.repeatable
-        self._start(first)
+        self._start_waiting(first)
         while state.reads and waiting and waiting[0].kind.repeatable:
             state.running += 1
-            self._start(waiting.popleft())
+            self._start_waiting(waiting.popleft())
         if not waiting:
             state.waiting = None

@@ -28,6 +28,7 @@ from txcouchbase.amp.framing import (
     BATCH,
     CREDIT,
     KIND,
+    LOG,
     RESULTS,
     ROWS,
     encode_box,
@@ -37,6 +38,7 @@ from txcouchbase.amp.rows import STOP
 from txcouchbase.exceptions import WorkerLost
 from txcouchbase.workers.histogram import PER_SECOND
 from txcouchbase.workers.operation import Operation
+from txcouchbase.workers.sdk_log import log_lines
 from txcouchbase.workers.stats import Tally
 from txcouchbase.workers.stream import RowOperation
 
@@ -192,6 +194,8 @@ class Lane:
                 answers = wire.decode_answers(data)
             elif kind == ROWS:
                 rows = wire.decode_rows(data)
+            elif kind == LOG:
+                log_lines(self.pid, wire.decode_log(data))
             elif kind != ACK:
                 raise ValueError(f"its kind is {kind!r}")
         except (ValueError, msgspec.MsgspecError) as error:
@@ -268,8 +272,8 @@ class Lane:
 
     def _flush(self) -> None:
         self._flush_due = False
-        if self._lost:
-            return
+        if self._lost or self.process is None or not self.process.hears:
+            return  # what is not sent can move to another worker once this one is known to be lost
         while self._queue and (
             not self._unacknowledged or len(self._queue) >= self._config.batch_max_ops
         ):

@@ -111,9 +111,14 @@ class WorkerProcess(AMPConnector):
         self._printed = Printed(self.transport.pid, self._reactor)
         self.amp.makeConnection(self)
 
+    @property
+    def hears(self) -> bool:
+        """Whether what is sent may arrive: not once it has ended, or is about to."""
+        return self._hears and self._exit is None
+
     def write(self, data: bytes) -> None:
-        """Send bytes to the worker; they are dropped if it has ended, or is about to."""
-        if self._hears and self._exit is None:
+        """Send bytes to the worker; they are dropped if it does not hear."""
+        if self.hears:
             self.transport.writeToChild(TO_CHILD, data)
 
     def loseConnection(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
+from twisted.internet.error import ProcessExitedAlready
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -277,9 +278,7 @@ class Supervisor:
         )
         settings = wire.encode(self._owner.worker_settings())
         configured = lane.pipe.call(Configure, settings=settings)
-        configured.addCallbacks(
-            self._configured, lambda _: None, callbackArgs=(lane,)
-        )  # an errback means that the worker has ended, which is handled as such
+        configured.addCallback(self._configured, lane)
         configured.addErrback(self._start_went_wrong, lane)
         configured.addBoth(lambda _, call: self._calls.cancel(call), overdue)
 
@@ -304,6 +303,8 @@ class Supervisor:
         self._observers.notify(WorkerReady(self._jobs, lane.generation, lane.pid, lane.client))
 
     def _start_went_wrong(self, failure: Failure, lane: Lane) -> None:
+        if failure.check(ProcessExitedAlready):
+            return  # that is handled as such
         self._last_stderr = failure.getErrorMessage()
         _log.failure("worker {pid} cannot be used", failure, pid=lane.pid)
         self.kill(lane, EndCause.BROKEN, failure.getErrorMessage())
