@@ -67,11 +67,11 @@ class _Overtaken:
         self._values: dict[str, int] = {}
         self._held: list[tuple[Deferred[_Value], str]] = []
 
-    def upsert(self, key: str, value: int) -> Deferred[None]:
+    def upsert(self, key: str, value: int, timeout: Any) -> Deferred[None]:
         self._values[key] = value
         return succeed(None)
 
-    def get(self, key: str) -> Deferred[_Value]:
+    def get(self, key: str, timeout: Any) -> Deferred[_Value]:
         if self._held:
             held, name = self._held.pop()
             held.callback(_Value(self._values[name]))

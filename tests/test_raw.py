@@ -213,8 +213,8 @@ class RawCollectionTests(ServerTestCase):
 
 class _Deferring:
     def __init__(self, collection: TxRawCollection) -> None:
-        self.upsert = lambda *args: collection.defer(collection.upsert(*args))
-        self.get = lambda *args: collection.defer(collection.get(*args))
+        self.upsert = lambda *args, **options: collection.defer(collection.upsert(*args, **options))
+        self.get = lambda *args, **options: collection.defer(collection.get(*args, **options))
 
 
 class FormTests(SynchronousTestCase):

@@ -132,7 +132,7 @@ class WorkerDeathTests(ServerTestCase):
         # None of them had reached the server before: so each has been done once.
         self.assertEqual(outcomes["increment"][1].content, 6)
         self.assertEqual(outcomes["decrement"][1].content, 4)
-        appended = yield collection.get(self.key("append"), transcoder=AnyBytes())
+        appended = yield collection.get(self.key("append"), transcoder=AnyBytes(), timeout=LONG)
         self.assertEqual(appended.content_as[bytes].count(b"x"), 1)
 
     @inlineCallbacks
@@ -153,7 +153,7 @@ class WorkerDeathTests(ServerTestCase):
         error = yield self.assertFailure(call, WorkerLost)
         self.assertTrue(error.ambiguous)
         self.assertIsInstance(error.__cause__, TemporaryFailException)
-        found = yield collection.get(self.key("k"))
+        found = yield collection.get(self.key("k"), timeout=LONG)
         self.assertEqual(found.value, 1, "the first try was applied")
 
     @inlineCallbacks
@@ -165,7 +165,7 @@ class WorkerDeathTests(ServerTestCase):
             self.assertIsInstance(failure.value, WorkerLost, name)
             self.assertTrue(failure.value.ambiguous, name)
             self.assertEqual(failure.value.operation, name)
-        counter = yield collection.get(self.key("increment"))
+        counter = yield collection.get(self.key("increment"), timeout=LONG)
         self.assertEqual(counter.value, 5)
 
     @inlineCallbacks

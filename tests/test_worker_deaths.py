@@ -186,6 +186,7 @@ class BusyTests(FaultTestCase):
             os.kill(lane.pid, signal.SIGKILL)
         for error in (yield gatherResults(calls)):
             self.assertIn(error.exit_code, (4, None))
+        yield until(lambda: len(self.ends) == 4)  # also of the one that had nothing in flight
         yield self.assert_whole(collection, workers=3)
 
     @inlineCallbacks
