@@ -25,10 +25,17 @@ test-lowest: $(READY)
 	    --constraint $(VENV)-lowest/constraints.txt --editable . 'hypothesis>=6.100'
 	$(VENV)-lowest/bin/python -m tests.run tests.test_keyvalue tests.test_pool tests.test_lane
 
-# What takes long: faults again and again, a million operations, ten minutes of nonsense.
+# What takes long: every case of every fault, again and again, a million operations, ten minutes of
+# chaos and of nonsense.
+FAULTS := tests.test_pool tests.test_pool_size tests.test_worker_deaths tests.test_worker_faults \
+    tests.test_close tests.test_shutdown tests.test_retry_ambiguous tests.test_server_faults \
+    tests.test_server_down tests.test_chaos
 test-slow: $(READY)
-	for round in 1 2 3 4 5 6 7 8 9 10; do $(BIN)/python -m tests.run tests.test_pool || exit 1; done
+	SLOW_TESTS=1 $(BIN)/python -m tests.run --rounds 20 $(FAULTS)
+	$(BIN)/python -m tests.run --rounds 3
+	$(BIN)/python benchmarks/chaos.py --seconds 600 --seed 1
 	$(BIN)/python benchmarks/order.py
+	$(BIN)/python benchmarks/overload.py
 	$(BIN)/python benchmarks/fuzz.py --seconds 600 --seed 1
 
 lint: $(READY)
@@ -41,6 +48,8 @@ demo: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/kv.py
+	$(BIN)/python benchmarks/recovery.py
+	$(BIN)/python benchmarks/stopped.py
 	$(BIN)/python benchmarks/jobs.py
 	$(BIN)/python benchmarks/node.py
 	$(BIN)/python benchmarks/node_rows.py

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from couchbase.auth import PasswordAuthenticator
 from couchbase.options import ClusterOptions
@@ -17,6 +18,16 @@ from txcouchbase.cluster import TxBucket, TxCluster
 from txcouchbase.collection import TxCollection
 from txcouchbase.testing import EmbeddedNode
 from txcouchbase.workers import PoolConfig, WorkerPool
+
+SLOW = bool(os.environ.get("SLOW_TESTS"))
+"""Whether tests run that are part of ``make test-slow`` alone."""
+
+Test = TypeVar("Test", bound=Callable[..., Any])
+
+
+def slow(test: Test) -> Test | None:
+    """Make a test part of ``make test-slow`` alone: one case more of what others test, too."""
+    return test if SLOW else None
 
 
 def until(condition: Any) -> Deferred[None]:

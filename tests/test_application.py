@@ -18,7 +18,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.utils import getProcessOutputAndValue
 
 import txcouchbase
-from tests.support import ServerTestCase, gone, until
+from tests.support import ServerTestCase, gone
 from txcouchbase.cluster import TxCluster
 from txcouchbase.workers import PoolConfig
 
@@ -26,7 +26,7 @@ ROOT = str(Path(txcouchbase.__file__).resolve().parent.parent)
 
 APPLICATION = """
 import json, sys
-where, name, ending = json.loads(sys.stdin.readline()), sys.argv[1], sys.argv[2]
+where, name = json.loads(sys.stdin.readline()), sys.argv[1]
 from txcouchbase.cluster import TxCluster
 assert "twisted.internet.reactor" not in sys.modules
 from twisted.application.reactors import installReactor
@@ -45,10 +45,8 @@ async def main():
     result = await collection.get("application-" + name)
     print(json.dumps([worker.pid for worker in cluster.pool.workers]), flush=True)
     assert result.content_as[dict] == {"reactor": name}
-    if ending == "close":
-        await cluster.close()
-    if ending != "wait":
-        reactor.stop()
+    await cluster.close()
+    reactor.stop()
 
 def failed(failure):
     failure.printTraceback()
@@ -87,7 +85,7 @@ class Application(ProcessProtocol):
 
 
 class ApplicationTests(ServerTestCase):
-    def start(self, name: str, ending: str) -> Application:
+    def start(self, name: str) -> Application:
         application = Application(
             {
                 "connstr": self.connstr,
@@ -99,7 +97,7 @@ class ApplicationTests(ServerTestCase):
         reactor.spawnProcess(  # type: ignore[attr-defined]
             application,
             sys.executable,
-            [sys.executable, "-c", APPLICATION, name, ending],
+            [sys.executable, "-c", APPLICATION, name],
             env={**os.environ, "PYTHONPATH": ROOT},
         )
         return application
@@ -107,37 +105,11 @@ class ApplicationTests(ServerTestCase):
     @inlineCallbacks
     def test_any_reactor(self) -> Any:
         for name in ("select", "poll", "epoll", "asyncio"):
-            application = self.start(name, "close")
+            application = self.start(name)
             workers = yield application.workers
             reason = yield application.ended
             self.assertIsInstance(reason, ProcessDone, f"{name}: {application.stderr.decode()}")
             self.assertTrue(all(gone(pid) for pid in workers), name)
-
-    @inlineCallbacks
-    def test_workers_end_with_the_reactor(self) -> Any:
-        application = self.start("select", "stop")
-        workers = yield application.workers
-        reason = yield application.ended
-        self.assertIsInstance(reason, ProcessDone, application.stderr.decode())
-        self.assertTrue(all(gone(pid) for pid in workers))
-
-    @inlineCallbacks
-    def test_workers_end_with_an_application_that_is_terminated(self) -> Any:
-        application = self.start("select", "wait")
-        workers = yield application.workers
-        application.transport.signalProcess(signal.SIGTERM)
-        yield application.ended
-        self.assertTrue(all(gone(pid) for pid in workers))
-
-    @inlineCallbacks
-    def test_workers_end_with_an_application_that_is_killed(self) -> Any:
-        application = self.start("select", "wait")
-        workers = yield application.workers
-        # Also one that cannot act by itself.
-        os.kill(workers[0], signal.SIGSTOP)
-        application.transport.signalProcess(signal.SIGKILL)
-        yield application.ended
-        yield until(lambda: all(gone(pid) for pid in workers))
 
 
 class NodeProcessTests(ServerTestCase):

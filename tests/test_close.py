@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest
 
 from tests import jobfunctions, shutdownapp
-from tests.support import ServerTestCase, gone, until
+from tests.support import ServerTestCase, gone, slow, until
 from tests.test_application import ROOT, Application
 from txcouchbase.cluster import TxRawCluster
 from txcouchbase.collection import TxCollection
@@ -376,6 +376,7 @@ class WorkerTests(CloseTestCase):
         self.upserts(cluster.bucket(self.bucket_name).default_collection(), 10)
         yield self.assert_ends(pool.close())
 
+    @slow
     @inlineCallbacks
     def test_before_what_it_grows_by_is_spawned(self) -> Any:
         pool = self.pool(1, 3)
@@ -428,12 +429,14 @@ class WorkerTests(CloseTestCase):
     def test_when_a_replacement_starts(self) -> Any:
         return self.close_in_recycling(WorkerStarted)
 
+    @slow
     def test_when_a_replacement_is_ready(self) -> Any:
         return self.close_in_recycling(WorkerReady)
 
     def test_when_the_one_that_is_replaced_drains(self) -> Any:
         return self.close_in_recycling(WorkerDraining)
 
+    @slow
     def test_when_the_one_that_was_replaced_ends(self) -> Any:
         return self.close_in_recycling(WorkerEnded)
 
@@ -472,6 +475,7 @@ class OrderTests(CloseTestCase):
         yield self.assert_ends(*[things[name].close() for name in order])
         self.assertFalse(set(self.errors()) - {PoolClosed})
 
+    @slow
     def test_the_pool_first(self) -> Any:
         return self.close_shared("pool", "first", "bucket", "second")
 

@@ -17,15 +17,12 @@ from couchbase.exceptions import (
     InvalidArgumentException,
     UnAmbiguousTimeoutException,
 )
-from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, gatherResults, inlineCallbacks
-from twisted.internet.error import ProcessDone
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from tests import jobfunctions
 from tests.support import gone, until
-from tests.test_application import ROOT, Application
 from txcouchbase.exceptions import PoolClosed, PoolOverloaded, RemoteError, WorkerLost
 from txcouchbase.workers import PoolConfig, WorkerPool
 
@@ -299,56 +296,3 @@ class LifeTests(JobTestCase):
         yield self.assertFailure(job, WorkerLost)
         yield closing
         self.assertTrue(gone(worker.pid))
-
-
-APPLICATION = """
-import json, sys
-where, mark, ending = json.loads(sys.stdin.readline()), sys.argv[1], sys.argv[2]
-import os
-from twisted.internet import reactor
-from tests import jobfunctions
-from txcouchbase.workers import PoolConfig, WorkerPool
-
-config = PoolConfig(
-    min_workers=1, max_workers=1, job_workers=2, drain_timeout=0.1, kill_timeout=0.1
-)
-pool = WorkerPool(config)
-job = pool.run(jobfunctions.hog, mark, 600)
-job.addErrback(lambda failure: None)
-
-def look():
-    if not os.path.exists(mark) or any(w.state.value != "ready" for w in pool.job_workers):
-        reactor.callLater(0.01, look)
-        return
-    print(json.dumps([worker.pid for worker in pool.job_workers]), flush=True)
-    if ending == "stop":
-        reactor.stop()
-
-reactor.callWhenRunning(look)
-reactor.run()
-"""
-
-
-class ShutdownTests(JobTestCase):
-    def start(self, ending: str) -> Application:
-        application = Application({})
-        reactor.spawnProcess(  # type: ignore[attr-defined]
-            application,
-            sys.executable,
-            [sys.executable, "-c", APPLICATION, self.mark(), ending],
-            env={**os.environ, "PYTHONPATH": ROOT},
-        )
-        return application
-
-    @inlineCallbacks
-    def test_no_job_worker_outlives_the_application(self) -> Any:
-        stopped, killed = self.start("stop"), self.start("wait")
-        pids = yield stopped.workers
-        self.assertEqual(len(pids), 2)
-        reason = yield stopped.ended
-        self.assertIsInstance(reason, ProcessDone, stopped.stderr.decode())
-        self.assertTrue(all(gone(pid) for pid in pids))
-        pids = yield killed.workers
-        killed.transport.signalProcess(signal.SIGKILL)
-        yield killed.ended
-        yield until(lambda: all(gone(pid) for pid in pids))

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 
-from tests.support import ServerTestCase, until
+from tests.support import ServerTestCase, slow, until
 from tests.test_application import ROOT, Application
 
 SOON = 30.0
@@ -128,6 +128,7 @@ class ShutdownTests(ServerTestCase):
         application.transport.write(b"stop\n")
         yield self.assert_ends(application, 0)
 
+    @slow
     @inlineCallbacks
     def test_an_exit_in_a_callback_ends_nothing(self) -> Any:
         application = yield self.start("busy", "starting")
@@ -161,24 +162,28 @@ class ShutdownTests(ServerTestCase):
         application.transport.signalProcess(signal.SIGKILL)
         yield self.assert_ends(application, -signal.SIGKILL)
 
+    @slow
     @inlineCallbacks
     def test_terminated_where_workers_have_a_terminal(self) -> Any:
         application = yield self.start("idle", "stuck", terminal=True)
         application.transport.signalProcess(signal.SIGTERM)
         yield self.assert_ends(application, 0)
 
+    @slow
     @inlineCallbacks
     def test_crashed(self) -> Any:
         application = yield self.start("busy", "stuck")
         application.transport.signalProcess(signal.SIGSEGV)
         yield self.assert_ends(application, -signal.SIGSEGV)
 
+    @slow
     @inlineCallbacks
     def test_left_at_once(self) -> Any:
         application = yield self.start("stopped", "stuck_job")
         application.transport.write(b"exit\n")
         yield self.assert_ends(application, 5)
 
+    @slow
     @inlineCallbacks
     def test_an_exception_after_a_reactor_that_crashed(self) -> Any:
         application = yield self.start("busy", "stuck", form=("plain", "raise"))
@@ -188,6 +193,7 @@ class ShutdownTests(ServerTestCase):
 
     # -- a reactor in a thread -------------------------------------------------------------
 
+    @slow
     @inlineCallbacks
     def test_terminated_with_a_reactor_in_a_thread(self) -> Any:
         application = yield self.start("busy", "stuck", form=("thread",))
@@ -204,6 +210,7 @@ class ShutdownTests(ServerTestCase):
         application.transport.write(b"stop\n")
         yield self.assert_ends(application, 0)
 
+    @slow
     @inlineCallbacks
     def test_workers_end_with_the_thread_of_a_reactor_that_crashed(self) -> Any:
         application = yield self.start("busy", "stuck", form=("thread", "wait"))

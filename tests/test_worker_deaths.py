@@ -16,7 +16,7 @@ from twisted.internet.defer import gatherResults, inlineCallbacks
 
 from tests.faultcases import LONG, SHORT_BEATS, FaultTestCase, lost
 from tests.faultyworker import go
-from tests.support import until
+from tests.support import SLOW, until
 from txcouchbase.exceptions import WorkerStartFailed
 from txcouchbase.workers import WorkerState
 from txcouchbase.workers.events import EndCause
@@ -53,12 +53,12 @@ ENDS = {
 
 
 def for_each(
-    ends: str, check: Callable[[Any, End], Any]
+    ends: str, slow_ends: str, check: Callable[[Any, End], Any]
 ) -> Callable[[type[FaultTestCase]], type[FaultTestCase]]:
-    """Give a class one test for each of these ends."""
+    """Give a class one test for each of these ends, of the second ones as `tests.support.slow`."""
 
     def add(case: type[FaultTestCase]) -> type[FaultTestCase]:
-        for name in ends.split():
+        for name in (ends + " " + slow_ends * SLOW).split():
 
             def test(self: Any, end: End = ENDS[name]) -> Any:
                 return check(self, end)
@@ -91,8 +91,7 @@ def _while_starting(test: FaultTestCase, end: End) -> Any:
 
 
 @for_each(
-    "exit_0 exit_1 sigkill a_crash_in_c an_abort sigstop being_stuck_in_c",
-    _while_starting,
+    "exit_0 sigkill a_crash_in_c sigstop", "exit_1 an_abort being_stuck_in_c", _while_starting
 )
 class StartingTests(FaultTestCase):
     @inlineCallbacks
@@ -131,7 +130,7 @@ def _while_idle(test: FaultTestCase, end: End) -> Any:
     yield test.assert_whole(collection)
 
 
-@for_each("exit_0 exit_1 sigkill sigstop being_stuck_in_c", _while_idle)
+@for_each("exit_0 sigstop", "exit_1 sigkill being_stuck_in_c", _while_idle)
 class IdleTests(FaultTestCase):
     pass
 
@@ -165,7 +164,8 @@ def _while_busy(test: FaultTestCase, end: End) -> Any:
 
 
 @for_each(
-    "exit_0 exit_1 sigkill sigterm a_crash_in_c an_abort sigstop being_stuck_in_c an_endless_regex",
+    "exit_0 sigkill a_crash_in_c sigstop being_stuck_in_c",
+    "exit_1 sigterm an_abort an_endless_regex",
     _while_busy,
 )
 class BusyTests(FaultTestCase):
@@ -262,7 +262,7 @@ def _while_draining(test: FaultTestCase, end: End) -> Any:
     yield test.assert_whole(collection, workers=1)
 
 
-@for_each("exit_0 exit_1 sigkill sigstop being_stuck_in_c", _while_draining)
+@for_each("sigkill sigstop", "exit_0 exit_1 being_stuck_in_c", _while_draining)
 class DrainingTests(FaultTestCase):
     pass
 
@@ -284,7 +284,7 @@ def _while_closing(test: FaultTestCase, end: End) -> Any:
     yield test.assert_nothing_left(cluster)
 
 
-@for_each("exit_0 exit_1 sigkill sigstop stuck_in_c_while_asked", _while_closing)
+@for_each("exit_1 sigkill", "exit_0 sigstop stuck_in_c_while_asked", _while_closing)
 class ClosingTests(FaultTestCase):
     @inlineCallbacks
     def _closes(self, **faults: str) -> Any:

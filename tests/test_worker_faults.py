@@ -15,7 +15,7 @@ from twisted.logger import LogLevel
 
 import txcouchbase
 from tests.faultcases import LONG, SHORT_BEATS, FaultTestCase, lost
-from tests.support import gone, until
+from tests.support import gone, slow, until
 from txcouchbase.exceptions import RemoteError, WorkerLost, WorkerStartFailed
 from txcouchbase.workers.events import EndCause
 from txcouchbase.workers.printed import LINES_PER_SECOND
@@ -108,6 +108,7 @@ class GrandchildTests(FaultTestCase):
     def test_that_is_quiet(self) -> Any:
         return self._check("quiet")
 
+    @slow
     def test_that_writes(self) -> Any:
         return self._check("writes")
 
@@ -247,15 +248,18 @@ class PrintTests(FaultTestCase):
     def test_a_flood_of_lines(self) -> Any:
         return self._flooded("lines")
 
+    @slow
     def test_a_flood_of_short_lines(self) -> Any:
         return self._flooded("short")
 
+    @slow
     def test_a_flood_of_empty_lines(self) -> Any:
         return self._flooded("empty")
 
     def test_an_endless_line(self) -> Any:
         return self._flooded("endless")
 
+    @slow
     def test_what_is_no_text(self) -> Any:
         return self._flooded("invalid")
 
