@@ -5,24 +5,21 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import LogLevel, globalLogPublisher
 
 from tests.faultyworker import bootstrap
-from tests.support import ServerTestCase, gone, until
+from tests.support import LONG, ServerTestCase, gone, until
 from txcouchbase.cluster import TxCluster
 from txcouchbase.collection import TxCollection
 from txcouchbase.exceptions import WorkerLost
 from txcouchbase.workers import PoolConfig, WorkerState, process
 from txcouchbase.workers.events import PoolEvent, WorkerEnded
 
-__all__ = ["LONG", "SHORT_BEATS", "FaultTestCase", "lost"]
+__all__ = ["SHORT_BEATS", "FaultTestCase", "outcome_of"]
 
-LONG = timedelta(seconds=30)
-"""A deadline that a new worker meets on any machine."""
 
 SHORT_BEATS: dict[str, Any] = {"heartbeat_interval": 0.1, "heartbeat_timeout": 0.8}
 """For tests in which silence matters; long enough for a worker on a machine that is busy."""
@@ -39,7 +36,7 @@ def pipes() -> int:
     return sum(count == 1 for name, count in ends.items() if name.startswith("pipe:"))
 
 
-def lost(call: Deferred[Any]) -> Deferred[Any]:
+def outcome_of(call: Deferred[Any]) -> Deferred[Any]:
     """The same Deferred, which fires with its outcome, whatever that is."""
     return call.addErrback(lambda failure: failure.value)
 

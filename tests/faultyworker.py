@@ -211,7 +211,6 @@ def _flood(faulty: Faulty, argument: str) -> None:
 
 def _raise(faulty: Faulty, argument: str) -> None:
     """In the thread of an operation."""
-    from txcouchbase.workers.executor import Client
 
     class Raising:
         def run(self, task: Any) -> Any:
@@ -219,8 +218,7 @@ def _raise(faulty: Faulty, argument: str) -> None:
                 raise _Unshowable()
             raise getattr(__import__("builtins"), argument)("raised on purpose")
 
-    client: Client = Raising()
-    faulty.executor._reactor.callInThread(faulty.executor._run_blocking, client, faulty.task)
+    faulty.executor._reactor.callInThread(faulty.executor._run_blocking, Raising(), faulty.task)
 
 
 class _Unshowable(Exception):
@@ -277,14 +275,12 @@ def _limit_memory(faulty: Faulty, argument: str) -> None:
 
 def _use_memory(faulty: Faulty, argument: str) -> None:
     """As `_raise`, by asking for more memory than there is."""
-    from txcouchbase.workers.executor import Client
 
     class Greedy:
         def run(self, task: Any) -> Any:
             return [bytearray(1 << 44)]
 
-    client: Client = Greedy()
-    faulty.executor._reactor.callInThread(faulty.executor._run_blocking, client, faulty.task)
+    faulty.executor._reactor.callInThread(faulty.executor._run_blocking, Greedy(), faulty.task)
 
 
 def _grandchild(faulty: Faulty, argument: str) -> None:

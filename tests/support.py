@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from couchbase.auth import PasswordAuthenticator
@@ -21,6 +22,13 @@ from txcouchbase.workers import PoolConfig, WorkerPool
 
 SLOW = bool(os.environ.get("SLOW_TESTS"))
 """Whether tests run that are part of ``make test-slow`` alone."""
+
+ONE = PoolConfig(min_workers=1, max_workers=1)
+TWO = PoolConfig(min_workers=2, max_workers=2)
+
+LONG = timedelta(seconds=50)
+"""A deadline for what must not fail for its time: also a worker that has to start first meets it,
+on a machine that is busy. Less than a test may take."""
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 
@@ -40,9 +48,7 @@ def until(condition: Any) -> Deferred[None]:
             met.callback(None)
 
     loop = LoopingCall(look)
-    started = loop.start(0.005)
-    started.addErrback(met.errback)
-    met.addErrback(lambda failure: failure)
+    loop.start(0.005).addErrback(met.errback)
     return met
 
 
@@ -99,7 +105,7 @@ class ServerTestCase(TestCase):
         cluster = TxCluster(
             connstr or self.connstr,
             self.options(**options),
-            pool=pool if pool is not None else PoolConfig(min_workers=1, max_workers=1),
+            pool=pool if pool is not None else ONE,
         )
         self.addCleanup(cluster.close)
         return cluster

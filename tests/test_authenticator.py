@@ -15,12 +15,10 @@ from couchbase.exceptions import (
 from couchbase.management.users import Role, User
 from twisted.internet.defer import gatherResults, inlineCallbacks
 
-from tests.support import ServerTestCase
+from tests.support import TWO, ServerTestCase
 from txcouchbase.cluster import TxCluster
 from txcouchbase.exceptions import PoolClosed
 from txcouchbase.workers import PoolConfig
-
-TWO = PoolConfig(min_workers=2, max_workers=2)
 
 
 class AuthenticatorTests(ServerTestCase):

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest
 
 from tests import jobfunctions, shutdownapp
-from tests.support import ServerTestCase, gone, slow, until
+from tests.support import LONG, ServerTestCase, gone, slow, until
 from tests.test_application import ROOT, Application
 from txcouchbase.cluster import TxRawCluster
 from txcouchbase.collection import TxCollection
@@ -39,7 +39,6 @@ from txcouchbase.workers.events import (
     WorkerStarted,
 )
 
-LONG = timedelta(seconds=50)
 STUBBORN = """\
 import signal
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

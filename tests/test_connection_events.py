@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support import ServerTestCase
+from tests.support import ONE, ServerTestCase
 from txcouchbase.arguments import read_options
 from txcouchbase.cluster import (
     TxBucket,
@@ -34,10 +34,8 @@ from txcouchbase.cluster import (
 )
 from txcouchbase.exceptions import PoolClosed
 from txcouchbase.settings import FacadeSettings
-from txcouchbase.workers import PoolConfig, WorkerPool
+from txcouchbase.workers import WorkerPool
 from txcouchbase.workers.delayed import DelayedCalls
-
-ONE = PoolConfig(min_workers=1, max_workers=1)
 
 
 def registered(facade: Any, event: str) -> Deferred[Any]:

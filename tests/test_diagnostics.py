@@ -18,13 +18,9 @@ from couchbase.options import DiagnosticsOptions, PingOptions, WaitUntilReadyOpt
 from couchbase.result import ClusterInfoResult, DiagnosticsResult, PingResult
 from twisted.internet.defer import inlineCallbacks
 
-from tests.support import ServerTestCase
+from tests.support import ONE, TWO, ServerTestCase
 from txcouchbase.cluster import TxCluster, TxRawCluster
 from txcouchbase.exceptions import PoolClosed
-from txcouchbase.workers import PoolConfig
-
-TWO = PoolConfig(min_workers=2, max_workers=2)
-ONE = PoolConfig(min_workers=1, max_workers=1)
 
 
 class DiagnosticsTests(ServerTestCase):

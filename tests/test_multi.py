@@ -36,16 +36,12 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, gatherResults, inlineCallbacks
 from twisted.internet.task import deferLater
 
-from tests.support import ServerTestCase
+from tests.support import LONG, TWO, ServerTestCase
 from txcouchbase.cluster import TxRawCluster
 from txcouchbase.exceptions import PoolClosed, PoolOverloaded, WorkerLost
 from txcouchbase.workers import PoolConfig
 
 MINUTE = timedelta(minutes=1)
-TWO = PoolConfig(min_workers=2, max_workers=2)
-
-LONG = timedelta(seconds=50)
-"""For what must not fail for its time on a machine that is busy."""
 
 
 class MultiTests(ServerTestCase):

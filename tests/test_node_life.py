@@ -16,6 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from tests.support import until
 from tests.test_node_kv import frame, store_extras
 from tests.test_node_network import LOGIN, NetworkTestCase, Wire, code_of, request, whole
 from txcouchbase.testing import EmbeddedNode, Fault, Script
@@ -24,17 +25,6 @@ from txcouchbase.testing.kv.frames import Opcode
 reactor: Any = installed
 
 QUERY = request("POST", "/query/service", {"statement": "SELECT 1"})
-
-
-def until(true: Callable[[], bool]) -> Deferred[None]:
-    """Fires when something is so."""
-
-    @inlineCallbacks
-    def waiting() -> Any:
-        while not true():
-            yield deferLater(reactor, 0.001, lambda: None)
-
-    return waiting()
 
 
 @inlineCallbacks

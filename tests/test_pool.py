@@ -27,15 +27,12 @@ from twisted.internet.defer import (
 )
 from twisted.trial.unittest import TestCase
 
-from tests.support import ServerTestCase, gone, until
+from tests.support import ONE, TWO, ServerTestCase, gone, until
 from txcouchbase.bucket import TxBucket
 from txcouchbase.cluster import TxCluster, TxRawCluster
 from txcouchbase.collection import TxCollection
 from txcouchbase.exceptions import PoolClosed, PoolOverloaded, WorkerLost, WorkerStartFailed
 from txcouchbase.workers import PoolConfig, WorkerPool, WorkerState, process
-
-ONE = PoolConfig(min_workers=1, max_workers=1)
-TWO = PoolConfig(min_workers=2, max_workers=2)
 
 
 class LifeTests(ServerTestCase):

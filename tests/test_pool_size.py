@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults, inli
 from twisted.python.failure import Failure
 
 from tests import jobfunctions
-from tests.support import ServerTestCase, gone, until
+from tests.support import LONG, ServerTestCase, gone, until
 from txcouchbase.collection import TxCollection
 from txcouchbase.exceptions import PoolClosed
 from txcouchbase.testing import Fault
@@ -24,8 +24,6 @@ from txcouchbase.workers.events import (
     WorkerReady,
     WorkerStarted,
 )
-
-LONG = timedelta(seconds=50)
 
 
 class Load:

@@ -23,7 +23,7 @@ from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.support import ServerTestCase, until
+from tests.support import LONG, ONE, TWO, ServerTestCase, until
 from txcouchbase.amp.operations import OPERATIONS
 from txcouchbase.binary_collection import TxBinaryCollection, TxRawBinaryCollection
 from txcouchbase.cluster import AsyncQueryRequest, TxCluster, TxRawCluster
@@ -33,9 +33,6 @@ from txcouchbase.testing import Fault, Script
 from txcouchbase.workers import PoolConfig, WorkerPool
 from txcouchbase.workers.stream import RowOperation
 
-ONE = PoolConfig(min_workers=1, max_workers=1)
-TWO = PoolConfig(min_workers=2, max_workers=2)
-LONG = timedelta(seconds=30)
 EXPIRY = timedelta(minutes=5)
 
 MATCH = search.MatchAllQuery()

@@ -19,32 +19,21 @@ from twisted.internet import reactor as installed
 from twisted.internet.defer import gatherResults, inlineCallbacks
 from twisted.internet.threads import deferToThread
 
-from tests.support import until
-from tests.twin import ONE, TWO, TwinTestCase, outcome
+from tests.support import LONG, ONE, TWO, until
+from tests.twin import NodeTwinTestCase, outcome
 from txcouchbase.testing import EmbeddedNode, Fault
 from txcouchbase.workers import PoolConfig, WorkerPool
 
 reactor: Any = installed
 
 SHORT = timedelta(seconds=0.5)
-LONG = timedelta(seconds=30)
 
 
 def bootstrap(seconds: float) -> ClusterTimeoutOptions:
     return ClusterTimeoutOptions(bootstrap_timeout=timedelta(seconds=seconds))
 
 
-class DownTestCase(TwinTestCase):
-    node: EmbeddedNode
-
-    def setUp(self) -> Any:
-        ready = super().setUp()
-        if self.node is None:
-            self.skipTest("needs the embedded node")
-        return ready
-
-
-class StartTests(DownTestCase):
+class StartTests(NodeTwinTestCase):
     @inlineCallbacks
     def test_it_comes_up_later(self) -> Any:
         yield self.node.kill()
@@ -143,7 +132,7 @@ class StartTests(DownTestCase):
         self.assertEqual(worker.state.value, "ready")
 
 
-class MiddleTests(DownTestCase):
+class MiddleTests(NodeTwinTestCase):
     @inlineCallbacks
     def test_it_is_killed_and_comes_back(self) -> Any:
         yield self.connect(TWO)
@@ -234,7 +223,7 @@ class MiddleTests(DownTestCase):
             yield pool.close()
 
 
-class RefusalTests(DownTestCase):
+class RefusalTests(NodeTwinTestCase):
     def strike(self, times: int | None = None) -> Any:
         """Logins are refused, so often or until the fault is removed."""
         return self.node.faults.add(

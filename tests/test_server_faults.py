@@ -13,36 +13,27 @@ from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from tests.support import until
-from tests.twin import TWO, TwinTestCase, outcome
+from tests.support import LONG, TWO, until
+from tests.twin import NodeTwinTestCase, outcome
 from txcouchbase.testing import Fault, Script
 from txcouchbase.workers import PoolConfig
 
 reactor: Any = installed
 
 SHORT = timedelta(seconds=0.5)
-LONG = timedelta(seconds=20)
 
 
-class NodeTestCase(TwinTestCase):
-    def setUp(self) -> Any:
-        ready = super().setUp()
-        if self.node is None:
-            self.skipTest("needs the embedded node")
-        return ready
-
+class FaultTestCase(NodeTwinTestCase):
     def strike(self, **fault: Any) -> Any:
         """A fault in force, until the test is over or `end` is called."""
-        assert self.node is not None
         return self.node.faults.add(Fault(fault.pop("service", "kv"), **fault))
 
     def end(self, *struck: Any) -> None:
-        assert self.node is not None
         for fault in struck:
             self.node.faults.remove(fault.number)
 
 
-class StatusTests(NodeTestCase):
+class StatusTests(FaultTestCase):
     """Answers other than success."""
 
     @inlineCallbacks
@@ -109,13 +100,12 @@ class StatusTests(NodeTestCase):
         self.assert_same_workers()
 
 
-class PlaceTests(NodeTestCase):
+class PlaceTests(FaultTestCase):
     """Buckets and collections that come and go."""
 
     @inlineCallbacks
     def test_a_collection_that_appears_later(self) -> Any:
         yield self.connect()
-        assert self.node is not None
         scope = yield deferToThread(lambda: self.theirs.bucket(self.bucket_name).default_scope())
         self.their_collection = scope.collection("late")
         self.collection = self.ours.bucket(self.bucket_name).collection("late")
@@ -133,7 +123,6 @@ class PlaceTests(NodeTestCase):
 
     @inlineCallbacks
     def test_a_bucket_that_is_dropped_and_made_again(self) -> Any:
-        assert self.node is not None
         self.node.create_bucket("other")
         self.bucket_name = "other"
         yield self.connect()
@@ -156,7 +145,7 @@ class PlaceTests(NodeTestCase):
         self.assert_same_workers()
 
 
-class LateTests(NodeTestCase):
+class LateTests(FaultTestCase):
     """Answers that come too late, or not at all."""
 
     @inlineCallbacks
@@ -186,7 +175,6 @@ class LateTests(NodeTestCase):
 
     @inlineCallbacks
     def test_a_server_that_hangs(self) -> Any:
-        assert self.node is not None
         yield self.connect()
         yield self.same(lambda on: on.query("SELECT 1"), "ok", query=True)
         key = self.key("k")
@@ -222,7 +210,6 @@ class LateTests(NodeTestCase):
 
     @inlineCallbacks
     def test_what_the_sdk_never_answers(self) -> Any:
-        assert self.node is not None
         unknown = {"code": 4040, "msg": "No such prepared statement"}
         self.node.scripts.add(Script("query", match="FROM hang", errors=[unknown]))
         # More of them than a worker has threads or streams.
@@ -245,7 +232,7 @@ class LateTests(NodeTestCase):
             yield cluster.close()
 
 
-class DroppedTests(NodeTestCase):
+class DroppedTests(FaultTestCase):
     """Connections that end."""
 
     @inlineCallbacks
@@ -308,12 +295,10 @@ class DroppedTests(NodeTestCase):
 
         @inlineCallbacks
         def reset() -> Any:
-            assert self.node is not None
             for _ in range(4):
                 yield self.node.restart()
                 sets = len(self.node.record.find("kv", "SET"))
                 yield until(lambda sets=sets: len(self.node.record.find("kv", "SET")) > sets)
 
-        assert self.node is not None
         with self.node.recording():
             yield self.load(reset)

@@ -17,14 +17,11 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests import jobfunctions
-from tests.support import ServerTestCase, until
+from tests.support import LONG, ONE, ServerTestCase, until
 from txcouchbase.exceptions import PoolOverloaded, WorkerLost
 from txcouchbase.workers import PoolConfig, PoolStats, WorkerPool, WorkerState
 from txcouchbase.workers.events import EndCause
 from txcouchbase.workers.histogram import Histogram, Sizes, Times
-
-ONE = PoolConfig(min_workers=1, max_workers=1)
-LONG = timedelta(seconds=30)
 
 # A machine that is busy is slow to make examples.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -10,7 +10,6 @@ from typing import Any
 
 import couchbase.search as search
 from couchbase.exceptions import ParsingFailedException, QueryIndexNotFoundException
-from twisted.internet import reactor, task
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
@@ -19,7 +18,7 @@ from twisted.internet.defer import (
     inlineCallbacks,
 )
 
-from tests.support import ServerTestCase
+from tests.support import ServerTestCase, until
 from txcouchbase.amp.rows import CHUNK_BYTES, CHUNK_ROWS, WINDOW
 from txcouchbase.cluster import (
     AsyncAnalyticsRequest,
@@ -104,14 +103,9 @@ class Forgets(AsyncQueryRequest):
 
 
 class StreamTestCase(ServerTestCase):
-    @inlineCallbacks
-    def until(self, condition: Any) -> Any:
-        while not condition():
-            yield task.deferLater(reactor, 0.01, lambda: None)  # type: ignore[arg-type]
-
     def until_idle(self, cluster: TxCluster) -> Any:
         """Until the workers have forgotten all streams."""
-        return self.until(lambda: not any(worker.load for worker in cluster.pool.workers))
+        return until(lambda: not any(worker.load for worker in cluster.pool.workers))
 
 
 class HandlerTests(StreamTestCase):
@@ -182,10 +176,10 @@ class HandlerTests(StreamTestCase):
     def test_pause_resume_stop(self) -> Any:
         cluster = self.cluster()
         handler = cluster.query_ex(PausesAtOnce, WIDE.format(20_000))
-        yield self.until(lambda: handler.sizes)
+        yield until(lambda: handler.sizes)
         waiting = handler._delivery._chunks
         # It fills its window and no more, while other operations go on.
-        yield self.until(lambda: sum(size for _, size in waiting) > WINDOW - 2 * CHUNK_BYTES)
+        yield until(lambda: sum(size for _, size in waiting) > WINDOW - 2 * CHUNK_BYTES)
         for _ in range(20):
             result = yield cluster.query("SELECT RAW 1")
             self.assertEqual(list(result), [1])
@@ -193,7 +187,7 @@ class HandlerTests(StreamTestCase):
         self.assertLess(sum(size for _, size in waiting), WINDOW + CHUNK_BYTES)
         handler.resume()
         self.assertEqual(len(handler.sizes), 1, "not from inside the call")
-        yield self.until(lambda: len(handler.sizes) == 2)
+        yield until(lambda: len(handler.sizes) == 2)
         handler.stop()
         handler.stop()
         self.assertEqual(handler.ends, [])
@@ -300,7 +294,7 @@ class IteratorTests(StreamTestCase):
             yield collection.upsert(self.key("k"), 1)
             stream = cluster.query_stream(WIDE.format(60_000))
             waiting = stream._ahead._chunks
-            yield self.until(lambda w=waiting: sum(size for _, size in w) > WINDOW - CHUNK_BYTES)
+            yield until(lambda w=waiting: sum(size for _, size in w) > WINDOW - CHUNK_BYTES)
             for _ in range(20):
                 yield collection.get(self.key("k"))
             self.assertLess(sum(size for _, size in waiting), WINDOW + CHUNK_BYTES)
@@ -329,13 +323,13 @@ class EndTests(StreamTestCase):
         cluster = self.cluster()
         yield cluster.on_connect()
         paused = cluster.query_ex(PausesAtOnce, WIDE.format(20_000), read_only=True)
-        yield self.until(lambda: paused.sizes)
+        yield until(lambda: paused.sizes)
         silence = self.node.faults.add(Fault("query", effect="silence", times=3))
         # Of these nothing was delivered: the one that only reads is sent again.
         again = cluster.query("SELECT RAW 1", read_only=True)
         lost = cluster.query("SELECT RAW 2")
         searched = cluster.query_stream("SELECT RAW 3", read_only=True)
-        yield self.until(lambda: silence.struck == 3)
+        yield until(lambda: silence.struck == 3)
         os.kill(cluster.pool.workers[0].pid, signal.SIGKILL)
         error = yield self.assertFailure(lost, WorkerLost)
         self.assertEqual(
@@ -366,9 +360,9 @@ class EndTests(StreamTestCase):
         paused = cluster.query_ex(PausesAtOnce, WIDE.format(20_000))
         other = self.cluster(cluster.pool)
         of_other = other.query_ex(PausesAtOnce, WIDE.format(20_000))
-        yield self.until(lambda: paused.sizes and of_other.sizes)
+        yield until(lambda: paused.sizes and of_other.sizes)
         yield other.close()
-        yield self.until(lambda: cluster.pool.workers[0].load == 1)
+        yield until(lambda: cluster.pool.workers[0].load == 1)
         of_other.on_rows = lambda rows: None  # type: ignore[method-assign]
         of_other.resume()
         yield of_other.ended
@@ -384,7 +378,7 @@ class EndTests(StreamTestCase):
         config = PoolConfig(min_workers=1, max_workers=1, max_streams=2)
         cluster = self.cluster(config)
         handlers = [cluster.query_ex(PausesAtOnce, WIDE.format(5_000)) for _ in range(2)]
-        yield self.until(lambda: all(handler.sizes for handler in handlers))
+        yield until(lambda: all(handler.sizes for handler in handlers))
         third = cluster.query_ex(Query, "SELECT RAW 3")
         dropped = cluster.query("SELECT RAW 4")
         fifth = cluster.query("SELECT RAW 5")

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from couchbase.exceptions import CouchbaseException, DocumentNotFoundException
 from twisted.internet.defer import gatherResults, inlineCallbacks
 
-from tests.faultcases import LONG, SHORT_BEATS, FaultTestCase, lost
+from tests.faultcases import SHORT_BEATS, FaultTestCase, outcome_of
 from tests.faultyworker import go
-from tests.support import SLOW, until
+from tests.support import LONG, SLOW, until
 from txcouchbase.exceptions import WorkerStartFailed
 from txcouchbase.workers import WorkerState
 from txcouchbase.workers.events import EndCause
@@ -141,12 +141,12 @@ def _while_busy(test: FaultTestCase, end: End) -> Any:
     yield collection.upsert(test.key("k"), "there", timeout=LONG)
     held, read, trigger = "hold:w", "hold:r", f"fault:{end.fault}:k"
     calls = [
-        lost(collection.upsert(held, 1, timeout=LONG)),
-        lost(collection.get(read, timeout=LONG)),
-        lost(collection.upsert(trigger, 1, timeout=LONG)),
+        outcome_of(collection.upsert(held, 1, timeout=LONG)),
+        outcome_of(collection.get(read, timeout=LONG)),
+        outcome_of(collection.upsert(trigger, 1, timeout=LONG)),
         # In the queue, since no more may be in flight: they move to the next worker.
-        lost(collection.upsert(test.key("queued"), 1, timeout=LONG)),
-        lost(collection.get(test.key("k"), timeout=LONG)),
+        outcome_of(collection.upsert(test.key("queued"), 1, timeout=LONG)),
+        outcome_of(collection.get(test.key("k"), timeout=LONG)),
     ]
     outcomes = yield gatherResults(calls)
     for key, error in ((held, outcomes[0]), (trigger, outcomes[2])):
@@ -174,9 +174,9 @@ class BusyTests(FaultTestCase):
         collection = self.faulty_collection(min_workers=3, max_workers=3)
         yield collection._scope._bucket._cluster.wait_until_ready(LONG)
         yield until(lambda: len(collection._keyspace.target.lanes) == 3)
-        calls = [lost(collection.upsert(f"hold:{n}", 1, timeout=LONG)) for n in range(6)]
+        calls = [outcome_of(collection.upsert(f"hold:{n}", 1, timeout=LONG)) for n in range(6)]
         yield until(lambda: sum(lane.load for lane in collection._pool.lanes()) == 6)
-        trigger = lost(collection.upsert("fault:exit=4:k", 1, timeout=LONG))
+        trigger = outcome_of(collection.upsert("fault:exit=4:k", 1, timeout=LONG))
         error = yield trigger
         self.assert_lost(error, "fault:exit=4:k", "exit=4", 4, None)
         yield until(lambda: sum(call.called for call in calls) == 2)
@@ -194,8 +194,8 @@ class BusyTests(FaultTestCase):
         collection = self.faulty_collection(min_workers=2, max_workers=2)
         yield collection._scope._bucket._cluster.wait_until_ready(LONG)
         pids = [worker.pid for worker in collection._pool.workers]
-        calls = [lost(collection.upsert(f"hold:{n}", 1, timeout=LONG)) for n in range(4)]
-        calls += [lost(collection.get(f"hold:r{n}", timeout=LONG)) for n in range(4)]
+        calls = [outcome_of(collection.upsert(f"hold:{n}", 1, timeout=LONG)) for n in range(4)]
+        calls += [outcome_of(collection.get(f"hold:r{n}", timeout=LONG)) for n in range(4)]
         yield until(lambda: all(lane._in_flight for lane in collection._pool.lanes()))
         for pid in pids:
             assert pid is not None
@@ -226,7 +226,7 @@ class BusyTests(FaultTestCase):
             (worker,) = collection._pool.workers
             os.kill(worker.pid, signal.SIGKILL)
             yield until(lambda number=number: len(self.ends) > number)
-        error = yield lost(call)
+        error = yield outcome_of(call)
         self.assertEqual(
             (error.operation, error.key, error.signal, error.ambiguous),
             ("get", "hold:k", signal.SIGKILL, False),
@@ -243,7 +243,7 @@ def _while_draining(test: FaultTestCase, end: End) -> Any:
     yield collection._scope._bucket._cluster.wait_until_ready(LONG)
     yield until(lambda: len(collection._keyspace.target.lanes) == 2)
     keys = [f"await:{end.fault}:{number}" for number in range(2)]
-    calls = [lost(collection.upsert(key, 1, timeout=LONG)) for key in keys]
+    calls = [outcome_of(collection.upsert(key, 1, timeout=LONG)) for key in keys]
     yield until(lambda: all(lane._in_flight for lane in pool.lanes()))
     pool.resize(1, 1)
     (draining,) = (w for w in pool.workers if w.state is WorkerState.DRAINING)
@@ -274,7 +274,7 @@ def _while_closing(test: FaultTestCase, end: End) -> Any:
     yield collection.upsert(test.key("k"), 1, timeout=LONG)
     (worker,) = cluster.pool.workers
     key = f"await:{end.fault}:k"
-    call = lost(collection.upsert(key, 1, timeout=LONG))
+    call = outcome_of(collection.upsert(key, 1, timeout=LONG))
     yield until(lambda: os.path.exists(os.path.join(test.folder, f"{key}.0")))
     closed = cluster.close()
     go(test.folder, worker.pid)
@@ -317,7 +317,7 @@ class ClosingTests(FaultTestCase):
     @inlineCallbacks
     def test_during_a_start_that_never_ends(self) -> Any:
         cluster = self.faulty_cluster({"configure": "stop"}, kill_timeout=0.2)
-        call = lost(cluster.bucket(self.bucket_name).default_collection().get("k"))
+        call = outcome_of(cluster.bucket(self.bucket_name).default_collection().get("k"))
         yield until(lambda: os.path.exists(os.path.join(self.folder, "configure.0")))
         yield self.assert_nothing_left(cluster)
         self.assertIsInstance((yield call), CouchbaseException)

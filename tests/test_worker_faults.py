@@ -14,8 +14,8 @@ from twisted.internet.defer import gatherResults, inlineCallbacks
 from twisted.logger import LogLevel
 
 import txcouchbase
-from tests.faultcases import LONG, SHORT_BEATS, FaultTestCase, lost
-from tests.support import gone, slow, until
+from tests.faultcases import SHORT_BEATS, FaultTestCase, outcome_of
+from tests.support import LONG, gone, slow, until
 from txcouchbase.exceptions import RemoteError, WorkerLost, WorkerStartFailed
 from txcouchbase.workers.events import EndCause
 from txcouchbase.workers.printed import LINES_PER_SECOND
@@ -30,8 +30,8 @@ class PipeTests(FaultTestCase):
         for number, fault in enumerate(faults):
             key = f"fault:{fault}:k"
             # The read first, so that it is the first worker that holds it.
-            read = lost(collection.get(f"hold:{number}", timeout=LONG))
-            write = lost(collection.upsert(key, 1, timeout=LONG))
+            read = outcome_of(collection.get(f"hold:{number}", timeout=LONG))
+            write = outcome_of(collection.upsert(key, 1, timeout=LONG))
             error, again = yield gatherResults([write, read])
             if not fault.endswith("answer-twice"):  # the first of the two is one
                 self.assert_lost(error, key, fault, None, signal.SIGKILL)
@@ -55,7 +55,7 @@ class PipeTests(FaultTestCase):
     def test_an_answer_to_a_command_that_was_not_sent(self) -> Any:
         collection = self.faulty_collection()
         fault = "garbage=amp-unknown-answer"
-        error = yield lost(collection.upsert(f"fault:{fault}:k", 1, timeout=LONG))
+        error = yield outcome_of(collection.upsert(f"fault:{fault}:k", 1, timeout=LONG))
         self.assert_lost(error, f"fault:{fault}:k", fault, None, signal.SIGKILL)
         yield until(lambda: self.ends)
         self.assertIs(self.ends[0].cause, EndCause.BROKEN)
@@ -66,7 +66,7 @@ class PipeTests(FaultTestCase):
     def test_half_a_box(self) -> Any:
         collection = self.faulty_collection()
         fault = "garbage=truncated"
-        error = yield lost(collection.upsert(f"fault:{fault}:k", 1, timeout=LONG))
+        error = yield outcome_of(collection.upsert(f"fault:{fault}:k", 1, timeout=LONG))
         self.assert_lost(error, f"fault:{fault}:k", fault, 0, None)
         yield self.assert_whole(collection)
 
@@ -75,7 +75,7 @@ class PipeTests(FaultTestCase):
         collection = self.faulty_collection()
         for number, end in enumerate(("answers", "requests")):
             fault = f"close-pipe={end}"
-            error = yield lost(collection.upsert(f"fault:{fault}:k", 1, timeout=LONG))
+            error = yield outcome_of(collection.upsert(f"fault:{fault}:k", 1, timeout=LONG))
             self.assert_lost(error, f"fault:{fault}:k", fault, None, signal.SIGKILL)
             yield until(lambda number=number: len(self.ends) > number)
             self.assertIs(self.ends[number].cause, EndCause.BROKEN)
@@ -90,7 +90,7 @@ class GrandchildTests(FaultTestCase):
     def _check(self, argument: str) -> Any:
         collection = self.faulty_collection()
         key, fault = f"fault:grandchild={argument}:k", f"grandchild={argument}"
-        error = yield lost(collection.upsert(key, 1, timeout=LONG))
+        error = yield outcome_of(collection.upsert(key, 1, timeout=LONG))
         grandchild = int(Path(self.folder, "grandchild").read_text())
         self.addCleanup(self._end, grandchild)
         self.assertEqual((error.exit_code, error.signal), (3, None))
@@ -129,7 +129,7 @@ class RaisingTests(FaultTestCase):
             ("raise=GeneratorExit", RemoteError, "builtins.GeneratorExit"),
             ("raise=unshowable", Exception, ""),
         ):
-            error = yield lost(collection.upsert(f"fault:{fault}:k", 1, timeout=LONG))
+            error = yield outcome_of(collection.upsert(f"fault:{fault}:k", 1, timeout=LONG))
             self.assertIsInstance(error, expected)
             self.assertNotIsInstance(error, WorkerLost)
             self.assertEqual(getattr(error, "class_name", ""), name)
@@ -149,7 +149,7 @@ class RaisingTests(FaultTestCase):
     def test_when_answers_are_packed(self) -> Any:
         collection = self.faulty_collection()
         fault = "packing-fails"
-        error = yield lost(collection.upsert(f"fault:{fault}:k", 1, timeout=LONG))
+        error = yield outcome_of(collection.upsert(f"fault:{fault}:k", 1, timeout=LONG))
         self.assert_lost(error, f"fault:{fault}:k", fault, 70, None)
         self.assertIn("no room to pack answers", error.stderr)
         yield self.assert_whole(collection)
@@ -158,7 +158,7 @@ class RaisingTests(FaultTestCase):
     def test_out_of_a_responder(self) -> Any:
         collection = self.faulty_collection(**SHORT_BEATS)
         fault = "responder-raises"
-        error = yield lost(collection.upsert(f"fault:{fault}:k", 1, timeout=LONG))
+        error = yield outcome_of(collection.upsert(f"fault:{fault}:k", 1, timeout=LONG))
         self.assert_lost(error, f"fault:{fault}:k", fault, 255, None)
         self.assertIn("raised by a responder", error.stderr)
         yield self.assert_whole(collection)
@@ -180,7 +180,7 @@ class RaisingTests(FaultTestCase):
                 self.folder = os.path.abspath(self.mktemp())
                 os.mkdir(self.folder)
                 collection = self.faulty_collection({moment: fault})
-                yield lost(collection.upsert(self.key("k"), 1, timeout=LONG))
+                yield outcome_of(collection.upsert(self.key("k"), 1, timeout=LONG))
                 yield self.assert_whole(collection)
                 self.assertEqual([end.cause for end in self.ends], [EndCause.CLOSED])
                 self.ends.clear()
@@ -194,9 +194,9 @@ class MemoryTests(FaultTestCase):
         for room in (1, 16):
             collection = self.faulty_collection({}, min_workers=1)
             yield collection.upsert(self.key("big"), value, timeout=LONG)
-            first = lost(collection.get(f"fault:limit-memory={room}:k", timeout=LONG))
+            first = outcome_of(collection.get(f"fault:limit-memory={room}:k", timeout=LONG))
             calls = [first] + [
-                lost(collection.get(self.key("big"), timeout=LONG)) for _ in range(8)
+                outcome_of(collection.get(self.key("big"), timeout=LONG)) for _ in range(8)
             ]
             outcomes = yield gatherResults(calls)
             self.assertEqual(len(outcomes), 9)

@@ -11,14 +11,13 @@ from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.threads import deferToThread
 
-from tests.support import ServerTestCase, gone
+from tests.support import ONE, ServerTestCase, gone
 from txcouchbase.collection import TxCollection
+from txcouchbase.testing import EmbeddedNode
 from txcouchbase.workers import PoolConfig
 
-__all__ = ["ONE", "TWO", "TwinTestCase", "outcome"]
+__all__ = ["NodeTwinTestCase", "TwinTestCase", "outcome"]
 
-ONE = PoolConfig(min_workers=1, max_workers=1)
-TWO = PoolConfig(min_workers=2, max_workers=2)
 
 reactor: Any = installed
 
@@ -101,6 +100,19 @@ class TwinTestCase(ServerTestCase):
         self.assertEqual([worker.pid for worker in workers], self._pids)
         self.assertEqual([worker.state.value for worker in workers], ["ready"] * len(workers))
         self.assertFalse([pid for pid in self._pids if pid is None or gone(pid)])
+
+
+class NodeTwinTestCase(TwinTestCase):
+    """One for which the node has to do what a real server cannot be told to do."""
+
+    node: EmbeddedNode
+
+    def setUp(self) -> Any:
+        """Start the node; without it the test is skipped."""
+        ready = super().setUp()
+        if self.node is None:
+            self.skipTest("needs the embedded node")
+        return ready
 
 
 def _all_rows(query: Callable[[], Any]) -> list[Any]:

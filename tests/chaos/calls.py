@@ -24,7 +24,16 @@ from twisted.internet.defer import CancelledError, Deferred
 from txcouchbase.exceptions import PoolClosed, PoolOverloaded, WorkerLost, WorkerStartFailed
 from txcouchbase.results import AsyncResult
 
-__all__ = ["NEVER", "Book", "Call", "Fate", "Finding", "Violation", "fate_of"]
+__all__ = [
+    "NEVER",
+    "Book",
+    "Call",
+    "Fate",
+    "Finding",
+    "Violation",
+    "fate_of",
+    "query_fate",
+]
 
 NEVER = 30.0
 """So long after its time a call that has not ended never will (seconds). Generous: the process

@@ -35,7 +35,6 @@ __all__ = [
     "end_query",
     "give_up",
     "increment",
-    "nothing",
     "reader_of",
 ]
 

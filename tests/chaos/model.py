@@ -8,12 +8,18 @@ certain never happens. The models look at a key when no call on it is pending.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
 
 from tests.chaos.calls import Call, Fate, Finding, Violation
 
-__all__ = ["ABSENT", "CounterModel", "DocumentModel", "Ledger", "RegisterModel", "TallyModel"]
-__all__ += ["TextModel"]
+__all__ = [
+    "ABSENT",
+    "CounterModel",
+    "DocumentModel",
+    "Ledger",
+    "RegisterModel",
+    "TallyModel",
+    "TextModel",
+]
 
 ABSENT = 0
 """Stands for the number of a document that is not there."""
@@ -22,6 +28,8 @@ PRESENT = -1
 """Stands for any number of a document that is there."""
 
 _MOST_STATES = 2000
+
+_READS = ("get",)
 
 _State = tuple[int, frozenset[int]]
 """The number in the document, and which of the ambiguous writes have happened."""
@@ -53,8 +61,6 @@ class DocumentModel:
         calls: All calls on it, in the order in which they were made.
         tired: Whether too much is uncertain for it to be of further use.
     """
-
-    reads: ClassVar[tuple[str, ...]] = ("get",)
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -93,7 +99,7 @@ class DocumentModel:
         for call in new:
             if call.fate in (Fate.AMBIGUOUS, Fate.REFUSED) or call.name == "select":
                 continue
-            if call.name in self.reads:
+            if call.name in _READS:
                 if together and call.called > max(read.ended for read in together):
                     yield together
                     together = []
@@ -124,7 +130,7 @@ class RegisterModel(DocumentModel):
         for call in new:
             if call.name == "select":
                 self._glimpse(call)
-            elif call.name not in self.reads:
+            elif call.name not in _READS:
                 number = ABSENT if call.name == "remove" else call.number
                 if call.fate is Fate.AMBIGUOUS:
                     # Sent twice, it may happen twice.
@@ -149,7 +155,7 @@ class RegisterModel(DocumentModel):
 
     def _take(self, step: list[Call]) -> None:
         call = step[0]
-        if call.name in self.reads:
+        if call.name in _READS:
             seen = {ABSENT if read.fate is Fate.MISSING else read.value for read in step}
             self._see(seen, step)
             return
@@ -211,7 +217,7 @@ class RegisterModel(DocumentModel):
         expected = sorted({number for number, _ in self._states})
         names = [{ABSENT: "no document", PRESENT: "a document"}.get(n, n) for n in sorted(seen)]
         what = f"{call.name} {call.number} saw {names}, expected {expected} (0: no document)"
-        by_number = {each.number: each for each in self.calls if each.name not in self.reads}
+        by_number = {each.number: each for each in self.calls if each.name not in _READS}
         for number in seen - {ABSENT, PRESENT} - set(expected):
             writer = by_number.get(number)
             if writer is None:
@@ -244,13 +250,13 @@ class CounterModel(DocumentModel):
 
     def _settle(self, new: list[Call]) -> None:
         for call in new:
-            if call.name not in self.reads:
+            if call.name not in _READS:
                 if call.fate is Fate.AMBIGUOUS:
                     self._floating += 2 if call.repeats else 1
                 elif call.fate is Fate.DONE and call.repeats:
                     self._floating += 1
         for step in self._steps(new):
-            if step[0].name in self.reads:
+            if step[0].name in _READS:
                 for call in sorted(step, key=_count_of):
                     self._see(call, _count_of(call), 0)
             else:
@@ -287,7 +293,7 @@ class TallyModel(CounterModel):
     def _settle(self, new: list[Call]) -> None:
         done = 0
         for call in new:
-            if call.name in self.reads:
+            if call.name in _READS:
                 if call.fate in (Fate.DONE, Fate.MISSING):
                     self._see(call, _count_of(call), done)
                     done = 0
@@ -320,7 +326,7 @@ class TextModel(DocumentModel):
             if call.fate is Fate.MISSING:
                 raise _Broken(Violation.LOST, f"{call.name} {call.number} saw no document")
         for step in self._steps(new):
-            if step[0].name in self.reads:
+            if step[0].name in _READS:
                 for read in sorted(step, key=lambda each: len(each.value)):
                     self._read(read)
 

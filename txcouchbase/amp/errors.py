@@ -18,7 +18,7 @@ from couchbase.exceptions import CouchbaseException, ErrorContext
 
 from txcouchbase.exceptions import RemoteError
 
-__all__ = ["decode_error", "encode_error", "error_from_data", "error_to_data"]
+__all__ = ["decode_error", "encode_error", "error_from_data", "error_to_data", "timeout_error"]
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -89,6 +89,18 @@ def _restored(value: Any) -> Any:
     if isinstance(value, list):
         return [_restored(item) for item in value]
     return value
+
+
+def timeout_error(message: str, *, ambiguous: bool = False) -> CouchbaseException:
+    """A timeout that is noticed outside of the SDK, with the code that the SDK gives it.
+
+    Args:
+        message: What timed out, and where.
+        ambiguous: Whether the operation may have been applied.
+    """
+    if ambiguous:
+        return sdk_exceptions.AmbiguousTimeoutException(message, error_code=13)
+    return sdk_exceptions.UnAmbiguousTimeoutException(message, error_code=14)
 
 
 def error_to_data(error: BaseException) -> dict[str, Any]:

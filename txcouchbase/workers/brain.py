@@ -4,12 +4,13 @@ Events come in as method calls and instructions go out as return values; the dri
 `txcouchbase.workers.supervisor` spawns, drains, stops, kills and keeps time. A worker is known by
 its generation, a number that is never used again, so a late event about a dead one does no harm.
 
-    Starting ──ready──▶ Ready ──relieved, idle, resize──▶ Draining
-        │                 │                                  │
-        └───────kill──────┴───────────────kill───────────────┴──▶ Killing ──exited──▶ Dead
+    Starting ──ready──▶ Ready ──relieved, idle, resize, close──▶ Draining
+        │                 │                                         │
+        └───────kill──────┴──────────────────kill───────────────────┴──▶ Killing
 
-An exit leads to Dead, which is forgotten, from every state. A worker that is to be recycled stays
-Ready, one more than are wanted, until its replacement can do its work: only then it drains.
+An exit leads out of every state: who is dead is forgotten. A starting worker that `resize` no
+longer wants drains at once, and is stopped. A worker that is to be recycled stays Ready, one more
+than are wanted, until its replacement can do its work: only then it drains.
 """
 
 from __future__ import annotations
@@ -43,13 +44,12 @@ worker more after 0.7 s."""
 
 
 class WorkerState(enum.Enum):
-    """Where a worker is in its life."""
+    """Where a worker is in its life. One that is dead is forgotten."""
 
     STARTING = "starting"
     READY = "ready"
     DRAINING = "draining"
     KILLING = "killing"
-    DEAD = "dead"
 
 
 @dataclass(frozen=True)
@@ -166,13 +166,11 @@ class PoolBrain:
 
     # -- what goes wrong ------------------------------------------------------------------
 
-    def silent(self, generation: int) -> list[Instruction]:
-        """A worker gave no sign of life within `heartbeat_timeout`."""
+    def silent(self, generation: int, reason: str) -> list[Instruction]:
+        """A worker gave no sign of life for too long."""
         if self.states.get(generation) not in (WorkerState.READY, WorkerState.DRAINING):
             return []
-        return self._kill(
-            generation, EndCause.SILENT, "it gave no sign of life within heartbeat_timeout"
-        )
+        return self._kill(generation, EndCause.SILENT, reason)
 
     def broken(self, generation: int, cause: EndCause, reason: str) -> list[Instruction]:
         """A worker cannot be used, e.g. because it speaks nonsense on its pipe."""

@@ -47,10 +47,12 @@ class PoolConfig:
             job.
         start_timeout: A worker that is not ready after so long is killed (seconds).
         drain_timeout: How long `close()` waits for operations in flight and for running jobs
-            (seconds). A worker that is recycled, or one too many, waits for its operations.
+            (seconds). A worker that is recycled, or one too many, waits for its operations as
+            long as somebody waits for them, and so long for others.
         kill_timeout: How long a worker may take to end after each step of the ladder
-            ask, TERM, KILL (seconds).
-        recycle_after_ops: Replace a worker after so many operations, None for never; this and the
+            ask, TERM, KILL, and to give a sign of life when the pool closes (seconds).
+        recycle_after_ops: Replace a worker after so many operations, None for never; job workers,
+            too, after so many jobs. This and the
             age are shortened by up to a tenth, so that workers do not all end together. The
             replacement is connected before the old worker gets no more operations; one at a time.
         recycle_after_age: Replace a worker after so long (seconds), None for never.
@@ -62,7 +64,7 @@ class PoolConfig:
             by the first job; by default one for each core. Each runs one job at a time.
         job_grace: How long a job may go on after it was cancelled or out of time, before its
             process is killed and replaced (seconds).
-        crash_loop_after: So many deaths in a row before being ready are a crash loop.
+        crash_loop_after: So many deaths in a row before being ready are a crash loop (deaths).
         max_streams: Queries on one worker whose rows have not all been sent, for example since
             nobody reads them (streams); others wait.
     """

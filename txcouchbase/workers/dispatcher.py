@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
@@ -91,9 +91,9 @@ class Dispatcher(LaneOwner):
         """
         target = operation.keyspace.target
         if self.refusal is not None:
-            raise own_copy(self.refusal)
+            self._refuse()
         if target.closed:
-            raise PoolClosed("the cluster or bucket is closed: make a new one")
+            raise target.closed_error()
         if feeder is not None:
             feeder.size -= operation.size
             self._pending_bytes -= operation.size
@@ -107,7 +107,7 @@ class Dispatcher(LaneOwner):
         operation.id = self._last_id
         operation.admitted = now = self._reactor.seconds()
         if self._tick is None:
-            self._tick = self.later(_TICK, self._look_at_deadlines)
+            self._tick = self.later(_TICK, self._tick_passed)
         timeout = operation.timeout
         if timeout is None and target.ever_connected:
             timeout = operation.default_timeout
@@ -139,9 +139,9 @@ class Dispatcher(LaneOwner):
             PoolClosed, PoolOverloaded, WorkerStartFailed: As `submit`.
         """
         if self.refusal is not None:
-            raise own_copy(self.refusal)
+            self._refuse()
         if feeder.keyspace.target.closed:
-            raise PoolClosed("the cluster or bucket is closed: make a new one")
+            raise feeder.keyspace.target.closed_error()
         if not self._has_room(feeder.size):
             self.tally.refused += 1
             raise self._overloaded()
@@ -227,6 +227,10 @@ class Dispatcher(LaneOwner):
             self.later(0, self._release_idle_waiters)
 
     # -- for pools ------------------------------------------------------------------------
+
+    def _refuse(self) -> NoReturn:
+        assert self.refusal is not None
+        raise own_copy(self.refusal)
 
     def _overloaded(self) -> PoolOverloaded:
         return PoolOverloaded(
@@ -347,8 +351,8 @@ class Dispatcher(LaneOwner):
             self.tally.failed += 1
             operation.fail(operation.unsent(error))
 
-    def _look_at_deadlines(self) -> None:
-        self._tick = self.later(_TICK, self._look_at_deadlines) if self._pending else None
+    def _tick_passed(self) -> None:
+        self._tick = self.later(_TICK, self._tick_passed) if self._pending else None
         now = self._reactor.seconds()
         for lane in self.lanes():
             lane.expire(now)

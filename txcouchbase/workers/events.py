@@ -16,11 +16,13 @@ __all__ = [
     "CrashLoopBegan",
     "CrashLoopEnded",
     "EndCause",
+    "Observer",
     "Observers",
     "PoolEvent",
     "PoolResized",
     "WorkerDraining",
     "WorkerEnded",
+    "WorkerEvent",
     "WorkerReady",
     "WorkerStarted",
 ]
@@ -41,7 +43,8 @@ class EndCause(enum.Enum):
     """It was killed, since it was not ready within `start_timeout`."""
 
     SILENT = "silent"
-    """It was killed, since it gave no sign of life within `heartbeat_timeout`."""
+    """It was killed, since it gave no sign of life within `heartbeat_timeout`, or within
+    `kill_timeout` while the pool closed."""
 
     BROKEN = "broken"
     """It was killed, since it could not be used: it spoke nonsense, or was of another version."""
@@ -69,7 +72,8 @@ class EndCause(enum.Enum):
 
     @property
     def planned(self) -> bool:
-        """Whether the pool wanted it, and let the worker end its operations first."""
+        """Whether the pool wanted it. The worker could end its operations first; while the pool
+        closed, within `drain_timeout`."""
         return self in _PLANNED
 
     @property

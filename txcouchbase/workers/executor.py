@@ -12,11 +12,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from couchbase.exceptions import UnAmbiguousTimeoutException
 from twisted.logger import Logger
 
 from txcouchbase.amp import wire
-from txcouchbase.amp.errors import error_to_data, plain
+from txcouchbase.amp.errors import error_to_data, plain, timeout_error
 from txcouchbase.amp.framing import ACK, RESULTS, encode_box
 from txcouchbase.amp.operations import CODES, OperationKind
 from txcouchbase.workers.outlet import Outlet
@@ -279,7 +278,7 @@ class Executor:
         """Start one that has waited, unless it has done so for too long."""
         if task.is_over():
             message = f"{task.kind.name} timed out in the worker, before it was sent to the server"
-            self._complete(task, UnAmbiguousTimeoutException(message, error_code=14))
+            self._complete(task, timeout_error(message))
         else:
             self._start(task)
 

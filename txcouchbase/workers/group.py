@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from txcouchbase.workers.operation import Operation
     from txcouchbase.workers.process import Exit
 
-__all__ = ["WorkerGroup"]
+__all__ = ["POOL_CLOSED", "WorkerGroup"]
 
 _log = Logger()
+
+POOL_CLOSED = "the pool is closed: make a new one"
 
 _admitted = attrgetter("admitted")
 _settled = attrgetter("settled")
@@ -51,7 +53,7 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
         self, config: PoolConfig, reactor: Any, observers: Observers, jobs: bool = False
     ) -> None:
         super().__init__(config, reactor)
-        self._jobs_only = jobs
+        self._for_jobs = jobs
         self._supervisor = Supervisor(
             config, reactor, self._calls, self, observers, jobs, self.tally
         )
@@ -74,11 +76,11 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
         now = self.now()
         tally = self.tally
         lanes = self.lanes()
-        waiting = [target.waiting for target in self.targets()]
-        unsent = sum(len(each) - sum(map(_settled, each)) for each in waiting)
+        queues = [target.waiting for target in self.targets()]
+        waiting = sum(len(each) - sum(map(_settled, each)) for each in queues)
         sent = sum(len(lane.sent) for lane in lanes)
         abandoned = sum(sum(map(_settled, lane.sent)) for lane in lanes)
-        places = (*waiting, *(place for lane in lanes for place in lane.places))
+        places = (*queues, *(place for lane in lanes for place in lane.places))
         oldest = min((_oldest(place, now) for place in places if place), default=now)
         pending = self._pending
         return PoolStats(
@@ -91,9 +93,9 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
             pending_bytes=self._pending_bytes,
             max_pending=self.config.max_pending,
             max_pending_bytes=self.config.max_pending_bytes,
-            waiting=unsent,
+            waiting=waiting,
             # Those that were cancelled stay in queues for a while, and are not pending.
-            queued=pending - unsent - sent,
+            queued=pending - waiting - sent,
             in_flight=sent - abandoned,
             abandoned=abandoned,
             oldest=now - oldest,
@@ -122,8 +124,7 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
             PoolClosed: The pool is closed.
         """
         if self._closing:
-            assert self.refusal is not None
-            raise self.refusal.with_traceback(None)
+            self._refuse()
         if self._started:
             return
         self._started = True
@@ -206,7 +207,7 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
     def worker_settings(self) -> dict[str, Any]:
         """What a worker has to know when it starts."""
         config = self.config
-        return {"client": config.client, "threads": config.worker_threads, "jobs": self._jobs_only}
+        return {"client": config.client, "threads": config.worker_threads, "jobs": self._for_jobs}
 
     def may_be_silent(self, lane: Lane) -> bool:
         """Whether a worker need not give signs of life now."""
@@ -266,8 +267,8 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
         if not self._closing:
             self.refusal = None
 
-    def _look_at_deadlines(self) -> None:
-        super()._look_at_deadlines()
+    def _tick_passed(self) -> None:
+        super()._tick_passed()
         self._supervisor.sampled()
 
     # -- closing --------------------------------------------------------------------------
@@ -293,7 +294,7 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
 
     @inlineCallbacks
     def _close(self) -> Generator[Deferred[Any], Any, None]:
-        self.refusal = PoolClosed("the pool is closed: make a new one")
+        self.refusal = PoolClosed(POOL_CLOSED)
         self._supervisor.replace_none()
         self._supervisor.kill_silent()
         if self._shutdown_trigger is not None:
@@ -309,7 +310,7 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
     def _closed(self, result: Any) -> None:
         self._ended = True
         self._calls.cancel_all()
-        self._room_waiters.fail(PoolClosed("the pool is closed: make a new one"))
+        self._room_waiters.fail(PoolClosed(POOL_CLOSED))
         if isinstance(result, Failure):
             _log.failure("closing the pool went wrong", result)
         for session in self._sessions:

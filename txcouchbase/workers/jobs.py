@@ -20,7 +20,7 @@ from txcouchbase.amp.jobs import pickled_job, value_of
 from txcouchbase.amp.operations import OPERATIONS
 from txcouchbase.exceptions import PoolClosed, PoolOverloaded
 from txcouchbase.workers.events import EndCause
-from txcouchbase.workers.group import WorkerGroup
+from txcouchbase.workers.group import POOL_CLOSED, WorkerGroup
 from txcouchbase.workers.keyspace import Keyspace
 from txcouchbase.workers.lane import Lane, timed_out
 from txcouchbase.workers.operation import Operation
@@ -229,8 +229,8 @@ class JobPool(WorkerGroup):
         """A running job may hold up everything else in its process."""
         return lane in self._running
 
-    def _look_at_deadlines(self) -> None:
-        super()._look_at_deadlines()
+    def _tick_passed(self) -> None:
+        super()._tick_passed()
         now = self.now()
         for lane, job in list(self._running.items()):
             if not job.settled and job.deadline is not None and job.deadline <= now:
@@ -248,7 +248,7 @@ class JobPool(WorkerGroup):
 
     @inlineCallbacks
     def _close(self) -> Generator[Deferred[Any], Any, None]:
-        self.refusal = PoolClosed("the pool is closed: make a new one")
+        self.refusal = PoolClosed(POOL_CLOSED)
         for target in list(self.targets()):
             target.fail(self.refusal)  # what has not begun does not begin
         yield super()._close()

@@ -13,16 +13,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from couchbase.exceptions import (
-    AmbiguousTimeoutException,
-    InvalidArgumentException,
-    UnAmbiguousTimeoutException,
-)
+from couchbase.exceptions import InvalidArgumentException
 from twisted.internet.defer import Deferred
 from twisted.protocols import amp
 
 from txcouchbase.amp import wire
-from txcouchbase.amp.errors import error_from_data
+from txcouchbase.amp.errors import error_from_data, timeout_error
 from txcouchbase.amp.framing import (
     ACK,
     BATCH,
@@ -46,7 +42,7 @@ if TYPE_CHECKING:
     from txcouchbase.workers.config import PoolConfig
     from txcouchbase.workers.process import Exit, WorkerProcess
 
-__all__ = ["GUARD_DELAY", "Lane", "LaneOwner"]
+__all__ = ["GUARD_DELAY", "Lane", "LaneOwner", "timed_out"]
 
 GUARD_DELAY = 0.5
 """How long after an operation's deadline the reactor answers by itself, if the SDK, which was
@@ -97,7 +93,7 @@ class Lane:
     Attributes:
         generation: The worker's number, never used again.
         process: Its process protocol, once it was spawned.
-        last_pid: Its process id, also after it ended; None if it was never spawned.
+        pid: Its process id, also after it ended; None before it was spawned.
         silent_beats: Heartbeats in a row without a word from the worker.
         operations: Operations that it was sent.
         rss: Its resident memory at its last sign of life (bytes), 0 before the first.
@@ -116,7 +112,7 @@ class Lane:
         self.generation = generation
         self.process: WorkerProcess | None = None
         self.pipe = WorkerPipe(self)
-        self.last_pid: int | None = None
+        self.pid: int | None = None
         self.silent_beats = 0
         self.operations = 0
         self.rss = 0
@@ -161,11 +157,6 @@ class Lane:
         if self.client == "sync":
             return len(self._in_flight) > self._config.worker_threads
         return bool(self._queue) and self._unacknowledged > 0
-
-    @property
-    def pid(self) -> int | None:
-        """The process id of the worker, None before it was spawned and after it ended."""
-        return self.process.pid if self.process is not None else None
 
     def submit(self, operation: Operation) -> None:
         """Queue an operation. Nothing is delivered or written before the turn ends."""
@@ -215,7 +206,8 @@ class Lane:
         in_flight = self._in_flight
         now = self._reactor.seconds()
         executed = self.tally.executed
-        alike, sent_at = 0, now
+        # Most answers of a box are to operations of one batch: their time is counted at once.
+        of_batch, batch_sent_at = 0, now
         unasked = None
         for answer in answers:
             result, error = answer.result, answer.error
@@ -223,12 +215,11 @@ class Lane:
                 unasked = answer.id
                 continue
             operation = in_flight.pop(answer.id)
-            if operation.sent_at != sent_at:
-                # Most answers of a box are to operations of one batch.
-                if alike:
-                    executed.add(now - sent_at, alike)
-                alike, sent_at = 0, operation.sent_at
-            alike += 1
+            if operation.sent_at != batch_sent_at:
+                if of_batch:
+                    executed.add(now - batch_sent_at, of_batch)
+                of_batch, batch_sent_at = 0, operation.sent_at
+            of_batch += 1
             self._in_flight_bytes -= operation.size
             self._owner.operation_left(operation)
             if self._streams and operation.kind.rows:
@@ -241,8 +232,8 @@ class Lane:
                 operation.fail(operation.refused(error_from_data(error)))
             elif result is not None:
                 operation.succeed(result)
-        if alike:
-            executed.add(now - sent_at, alike)
+        if of_batch:
+            executed.add(now - batch_sent_at, of_batch)
         self._flush_due = flush_was_due
         if unasked is not None:
             self.broken(f"it sent an answer that nobody asked for, or none to {unasked}")
@@ -455,9 +446,7 @@ def timed_out(operation: Operation, *, sent: bool) -> Exception:
     the code that the SDK gives it."""
     where = "waiting for the worker's answer" if sent else "before it was sent to a worker"
     message = f"{operation.kind.name} timed out {where}"
-    if sent and not operation.only_reads:
-        return AmbiguousTimeoutException(message, error_code=13)
-    return UnAmbiguousTimeoutException(message, error_code=14)
+    return timeout_error(message, ambiguous=sent and not operation.only_reads)
 
 
 def _worker_lost(operation: Operation, exit: Exit) -> WorkerLost:

@@ -38,7 +38,7 @@ class Life:
     Attributes:
         started: When it started (seconds).
         idle_since: When it was last seen to work, or got ready (seconds).
-        drains_since: When it was given its last operation, if it drains (seconds).
+        drains_since: When it began to drain, if it does (seconds).
         ends: Whether it was asked to end.
         gone: Who waits for its end.
     """

@@ -15,6 +15,8 @@ from couchbase.exceptions import (
     UnAmbiguousTimeoutException,
 )
 
+from txcouchbase.amp.errors import timeout_error
+
 if TYPE_CHECKING:
     from txcouchbase.amp.operations import OperationKind
     from txcouchbase.workers.keyspace import Keyspace
@@ -161,7 +163,7 @@ class Operation:
             return error
         if isinstance(error, UnAmbiguousTimeoutException):
             message = f"{self.kind.name} timed out after its worker's death"
-            timeout = AmbiguousTimeoutException(message, error_code=13)
+            timeout = timeout_error(message, ambiguous=True)
             timeout.__cause__ = self.loss
             return timeout
         self.loss.__cause__ = error

@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 
 from txcouchbase.exceptions import PoolClosed
 from txcouchbase.workers.config import PoolConfig
-from txcouchbase.workers.events import Observers
+from txcouchbase.workers.events import Observer, Observers
 from txcouchbase.workers.group import WorkerGroup
 from txcouchbase.workers.jobs import JobPool
 from txcouchbase.workers.lane import Lane
@@ -30,8 +30,6 @@ from txcouchbase.workers.view import WorkerView
 
 if TYPE_CHECKING:
     from couchbase.auth import Authenticator
-
-    from txcouchbase.workers.events import PoolEvent
 
 __all__ = ["WorkerPool"]
 
@@ -131,13 +129,13 @@ class WorkerPool(WorkerGroup):
             PoolClosed: The pool is closed.
         """
         if self._closing:
-            raise PoolClosed("the pool is closed: make a new one")
+            self._refuse()
         self.config = dataclasses.replace(
             self.config, min_workers=min_workers, max_workers=max_workers
         )
         self._supervisor.resize(min_workers, max_workers)
 
-    def add_observer(self, observer: Callable[[PoolEvent], object]) -> None:
+    def add_observer(self, observer: Observer) -> None:
         """Call a function with each `txcouchbase.workers.events.PoolEvent` from now on.
 
         It is called in the reactor's thread and must not block; what it raises is logged. It may
@@ -145,7 +143,7 @@ class WorkerPool(WorkerGroup):
         """
         self._observers.add(observer)
 
-    def remove_observer(self, observer: Callable[[PoolEvent], object]) -> None:
+    def remove_observer(self, observer: Observer) -> None:
         """Call it no more.
 
         Raises:

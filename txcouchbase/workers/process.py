@@ -89,12 +89,6 @@ class WorkerProcess(AMPConnector):
         self._delayed: Any = None
         self._terminal: int | None = None
 
-    @property
-    def pid(self) -> int | None:
-        """The process id while the process is there."""
-        pid: int | None = self.transport.pid if self.transport is not None else None
-        return pid
-
     def open_terminal(self) -> int:
         """Make a terminal that is hung up when this process ends; the worker's side of it."""
         self._terminal, of_worker = os.openpty()
@@ -108,6 +102,7 @@ class WorkerProcess(AMPConnector):
 
     def connectionMade(self) -> None:
         """The process was spawned."""
+        self._lane.pid = self.transport.pid
         self._printed = Printed(self.transport.pid, self._reactor)
         self.amp.makeConnection(self)
 
@@ -139,7 +134,7 @@ class WorkerProcess(AMPConnector):
             except Exception as error:
                 # The reactor would close the pipe, and leave the worker alone with it. The rest
                 # of the box is lost, so that no other answer of this worker can be relied on.
-                _log.failure("what worker {pid} sent cannot be handled", pid=self.pid)
+                _log.failure("what worker {pid} sent cannot be handled", pid=self._lane.pid)
                 self._give_up(f"it sent what raised {type(error).__name__}: {error}")
 
     def _give_up(self, reason: str) -> None:

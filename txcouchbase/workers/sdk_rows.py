@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from couchbase.analytics import AnalyticsRequest
 from couchbase.cluster import Cluster
-from couchbase.exceptions import AmbiguousTimeoutException, UnAmbiguousTimeoutException
 from couchbase.n1ql import N1QLRequest
 from couchbase.search import FullTextSearchRequest
 from couchbase.serializer import Serializer
@@ -25,6 +24,7 @@ from twisted.internet.base import DelayedCall
 from twisted.python.failure import Failure
 
 from txcouchbase.amp import wire
+from txcouchbase.amp.errors import timeout_error
 from txcouchbase.amp.rows import CHUNK_BYTES, CHUNK_ROWS
 from txcouchbase.workers.raw_client import RawClient
 from txcouchbase.workers.row_cluster import RowCluster
@@ -63,7 +63,7 @@ def mismatch() -> str:
 
 def _not_sent(task: Task) -> Exception:
     message = f"{task.kind.name} timed out before it was sent: no connection for rows so far"
-    return UnAmbiguousTimeoutException(message, error_code=14)
+    return timeout_error(message)
 
 
 class _Watch:
@@ -215,7 +215,7 @@ class CallbackRows:
     def _lost(self) -> None:
         self._result.cancel()
         message = f"the SDK has never answered {self._task.kind.name}"
-        self._fail(AmbiguousTimeoutException(message, error_code=13))
+        self._fail(timeout_error(message, ambiguous=True))
 
     def _answered(self, _: Any) -> None:
         """In the SDK's I/O thread."""

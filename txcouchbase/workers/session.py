@@ -31,7 +31,7 @@ from txcouchbase.amp.errors import decode_error
 from txcouchbase.exceptions import PoolClosed
 from txcouchbase.workers.keyspace import Keyspace
 from txcouchbase.workers.operation import check_name
-from txcouchbase.workers.target import DEFINITE, SessionOwner, Target
+from txcouchbase.workers.target import DEFINITE, Target, TargetOwner
 
 if TYPE_CHECKING:
     from couchbase.auth import Authenticator
@@ -61,7 +61,7 @@ class Session(Target):
 
     id = 0
 
-    def __init__(self, owner: SessionOwner) -> None:
+    def __init__(self, owner: TargetOwner) -> None:
         super().__init__(owner)
         self.buckets: dict[str, BucketSession] = {}
         self.closing_buckets: list[BucketSession] = []
@@ -91,7 +91,7 @@ class ClusterSession(Session):
     """
 
     def __init__(
-        self, owner: SessionOwner, settings: ClusterSettings, number: int | None = None
+        self, owner: TargetOwner, settings: ClusterSettings, number: int | None = None
     ) -> None:
         self.id = next(_numbers) if number is None else number
         self.settings = settings
@@ -205,7 +205,7 @@ class ClusterSession(Session):
 class BucketSession(Target):
     """One bucket of a cluster."""
 
-    def __init__(self, owner: SessionOwner, cluster: ClusterSession, name: str) -> None:
+    def __init__(self, owner: TargetOwner, cluster: ClusterSession, name: str) -> None:
         super().__init__(owner)
         self.cluster = cluster
         self.name = name

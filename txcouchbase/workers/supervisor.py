@@ -116,7 +116,7 @@ class Supervisor:
         self._calls = calls
         self._owner = owner
         self._observers = observers
-        self._jobs = jobs
+        self._for_jobs = jobs
         self._tally = tally
         self._ended = dict.fromkeys(EndCause, 0)
         self._random = Random()
@@ -149,7 +149,7 @@ class Supervisor:
             WorkerStats(
                 pid=lane.pid,
                 generation=generation,
-                state=self._brain.states.get(generation, WorkerState.DEAD),
+                state=self._brain.states[generation],
                 load=lane.load,
                 operations=lane.operations,
                 age=now - self._lives[lane].started,
@@ -226,7 +226,8 @@ class Supervisor:
 
     def _kill_unless(self, sign: Deferred[Any], lane: Lane) -> None:
         if not sign.called:
-            self._carry_out(self._brain.silent(lane.generation))
+            reason = "the pool closes, and it gave no sign of life within kill_timeout"
+            self._carry_out(self._brain.silent(lane.generation, reason))
 
     def end(self) -> Deferred[Any]:
         """End all workers: ask, TERM, KILL, each with `kill_timeout`; fires when all are gone."""
@@ -250,7 +251,7 @@ class Supervisor:
             else:
                 _log.info("a worker is ready again: the crash loop is over")
                 self._owner.admit_again()
-                self._observers.notify(CrashLoopEnded(self._jobs))
+                self._observers.notify(CrashLoopEnded(self._for_jobs))
 
     def _spawn_not(self, generation: int) -> None:
         self._calls.cancel(self._spawns.pop(generation))
@@ -270,8 +271,7 @@ class Supervisor:
             lane.process = None
             self._worker_ended(lane, Exit(None, None, str(error)))
             return
-        lane.last_pid = lane.pid
-        self._observers.notify(WorkerStarted(self._jobs, generation, lane.pid))
+        self._observers.notify(WorkerStarted(self._for_jobs, generation, lane.pid))
         overdue = self._calls.later(
             self._config.start_timeout,
             lambda: self._carry_out(self._brain.start_overdue(generation)),
@@ -300,7 +300,7 @@ class Supervisor:
         self._carry_out(self._brain.ready(lane.generation))
         self._owner.worker_ready(lane)
         self._watch()
-        self._observers.notify(WorkerReady(self._jobs, lane.generation, lane.pid, lane.client))
+        self._observers.notify(WorkerReady(self._for_jobs, lane.generation, lane.pid, lane.client))
 
     def _start_went_wrong(self, failure: Failure, lane: Lane) -> None:
         if failure.check(ProcessExitedAlready):
@@ -316,7 +316,7 @@ class Supervisor:
         self._lives[lane].drains_since = self._reactor.seconds()
         self._owner.worker_draining(lane)
         self._watch()
-        self._observers.notify(WorkerDraining(self._jobs, lane.generation, lane.pid, cause))
+        self._observers.notify(WorkerDraining(self._for_jobs, lane.generation, lane.pid, cause))
 
     def _watch(self) -> None:
         if not self._watching and (
@@ -327,11 +327,11 @@ class Supervisor:
 
     def _look_at_those_that_go(self) -> None:
         self._watching = False
-        retiring = self.lanes.get(-1 if self._brain.retiring is None else self._brain.retiring)
-        if retiring is not None:
-            workers = self._brain.wanted
-            if self._owner.is_relieved(retiring, workers):
-                self._carry_out(self._brain.relieved(retiring.generation))
+        retiring = self._brain.retiring
+        if retiring is not None and self._owner.is_relieved(
+            self.lanes[retiring], self._brain.wanted
+        ):
+            self._carry_out(self._brain.relieved(retiring))
         for lane in self._in_state(WorkerState.DRAINING):
             if not self._lives[lane].ends and self._has_drained(lane):
                 self._carry_out(self._brain.drained(lane.generation))
@@ -384,12 +384,11 @@ class Supervisor:
         _log.error("{error}", error=error)
         if not ready:
             self._owner.refuse(error)
-        self._observers.notify(CrashLoopBegan(self._jobs, error, ready))
+        self._observers.notify(CrashLoopBegan(self._for_jobs, error, ready))
 
     def _resized(self) -> None:
-        mind = self._brain
-        event = PoolResized(self._jobs, mind.min_workers, mind.max_workers, mind.wanted)
-        self._observers.notify(event)
+        limits = self._brain.min_workers, self._brain.max_workers
+        self._observers.notify(PoolResized(self._for_jobs, *limits, self._brain.wanted))
 
     # -- what workers do ------------------------------------------------------------------
 
@@ -404,7 +403,7 @@ class Supervisor:
         log = _log.info if cause.planned else _log.warn
         log(
             "worker {pid} ended: {cause} (exit status {code}, signal {signal}){last_words}",
-            pid=lane.last_pid,
+            pid=lane.pid,
             cause=cause.value,
             code=exit.code,
             signal=exit.signal,
@@ -416,9 +415,9 @@ class Supervisor:
         self._owner.worker_lost(lane, exit)
         self._observers.notify(
             WorkerEnded(
-                self._jobs,
+                self._for_jobs,
                 lane.generation,
-                lane.last_pid,
+                lane.pid,
                 cause,
                 exit.code,
                 exit.signal,
@@ -436,7 +435,8 @@ class Supervisor:
             # Beats are counted, not seconds: between two of them the reactor has read what
             # the worker said, so a stall of this process is never held against a worker.
             if lane.silent_beats > allowed:
-                self._carry_out(self._brain.silent(lane.generation))
+                reason = "it gave no sign of life within heartbeat_timeout"
+                self._carry_out(self._brain.silent(lane.generation, reason))
                 continue
             lane.silent_beats += 1
             beat = lane.pipe.call(Heartbeat)

@@ -10,11 +10,10 @@ from couchbase.exceptions import (
     AuthenticationException,
     BucketNotFoundException,
     InvalidArgumentException,
-    UnAmbiguousTimeoutException,
 )
 from twisted.internet.defer import Deferred, DeferredList
 
-from txcouchbase.amp.errors import decode_error
+from txcouchbase.amp.errors import decode_error, timeout_error
 from txcouchbase.exceptions import PoolClosed
 from txcouchbase.workers.own_copy import own_copy
 from txcouchbase.workers.waiting import Waiters
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from txcouchbase.workers.lane import Lane
     from txcouchbase.workers.operation import Operation
 
-__all__ = ["DEFINITE", "SessionOwner", "Target"]
+__all__ = ["DEFINITE", "Target", "TargetOwner"]
 
 DEFINITE = (AuthenticationException, BucketNotFoundException, InvalidArgumentException)
 """Refusals that another attempt would meet again: not retried before somebody asks."""
@@ -35,7 +34,7 @@ _RETRY_FIRST, _RETRY_LONGEST = 0.25, 10.0
 """Delays between attempts to connect (seconds)."""
 
 
-class SessionOwner(Protocol):
+class TargetOwner(Protocol):
     """What a session needs of its pool.
 
     Attributes:
@@ -81,7 +80,7 @@ class Target:
         ended: Whether its closing has ended.
     """
 
-    def __init__(self, owner: SessionOwner) -> None:
+    def __init__(self, owner: TargetOwner) -> None:
         self._owner = owner
         self._attempts: set[Lane] = set()
         self._retries: dict[Lane, DelayedCall] = {}
@@ -114,15 +113,19 @@ class Target:
         """Why the last attempt has failed, None once a worker is connected."""
         return self._refusal if not self.lanes else None
 
+    def closed_error(self) -> PoolClosed:
+        """The exception for who uses it although it is closed."""
+        return PoolClosed("the cluster or bucket is closed: make a new one")
+
     def timed_out(self, name: str) -> Exception:
         """The exception for an operation that has waited too long for a connection, with what is
         known about why there is none."""
         message = f"{name} timed out before it was sent to a worker"
         refusal = self.last_refusal
         if refusal is None:
-            return UnAmbiguousTimeoutException(message, error_code=14)
+            return timeout_error(message)
         message += f"; the last attempt to connect failed: {refusal}"
-        error = UnAmbiguousTimeoutException(message, error_code=14)
+        error = timeout_error(message)
         error.__cause__ = own_copy(refusal)
         return error
 
@@ -141,8 +144,7 @@ class Target:
 
     def _ask_or_fail(self, waiters: Waiters) -> None:
         if self.closed:
-            closed = PoolClosed("the cluster or bucket is closed: make a new one")
-            self._owner.reactor.callLater(0, waiters.fail, closed)
+            self._owner.reactor.callLater(0, waiters.fail, self.closed_error())
         else:
             self.ask()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from txcouchbase.workers.brain import PoolBrain, WorkerState
+from txcouchbase.workers.brain import PoolBrain
 from txcouchbase.workers.lane import Lane
 
 __all__ = ["WorkerView"]
@@ -19,7 +19,7 @@ class WorkerView:
 
     def __init__(self, lane: Lane, brain: PoolBrain) -> None:
         self.pid = lane.pid
-        self.state = brain.states.get(lane.generation, WorkerState.DEAD)
+        self.state = brain.states[lane.generation]
         self.load = lane.load
 
     def __repr__(self) -> str:
