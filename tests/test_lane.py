@@ -43,6 +43,16 @@ class Recorded(Operation):
         self.outcome.append(error)
 
 
+class Answering(Recorded):
+    """Does something when it has failed."""
+
+    __slots__ = ("then",)
+
+    def fail(self, error: Exception) -> None:
+        super().fail(error)
+        self.then()
+
+
 class FakeKeyspace:
     id = 7
     order = 1
@@ -223,6 +233,18 @@ class LaneTests(SynchronousTestCase):
             payload_of(parsed(self.pipe.written[0])[0])
         )
         self.assertEqual(timeout, 1500)
+
+    def test_a_queue_that_is_released_while_a_batch_is_put_together(self) -> None:
+        lane = self.lane()
+        late, other = Answering(1), Recorded(2)
+        late.deadline = 0.5
+        released: list[Operation] = []
+        late.then = lambda: released.extend(lane.release_queue())
+        lane.submit(late)
+        lane.submit(other)
+        self.clock.advance(1)
+        self.assertEqual(released, [other])
+        self.assertEqual((self.sent(), other.sent), ([], False), "another worker is sent it")
 
     def test_nothing_is_sent_to_a_worker_that_has_ended(self) -> None:
         lane = self.lane()

@@ -223,7 +223,7 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
         if len(others) < workers:
             return False
         return all(
-            sum(other in target.lanes for other in others) >= workers
+            sum(target.could_serve(other) for other in others) >= workers
             for target in self.targets()
             if lane in target.lanes
         )

@@ -390,7 +390,9 @@ class Lane:
             The operations to submit again, in their order. None of them counts any more.
         """
         queued = sorted((*self._queue, *self._held_streams), key=lambda operation: operation.id)
-        self._queue = deque(each for each in queued if each.pinned)
+        # In place: a batch may be under way, in which the errback of a late operation called this.
+        self._queue.clear()
+        self._queue.extend(each for each in queued if each.pinned)
         self._held_streams.clear()
         again = [each for each in queued if not each.pinned and not each.settled]
         for operation in again:

@@ -86,6 +86,8 @@ class Target:
         self._retries: dict[Lane, DelayedCall] = {}
         # The lanes that have failed since those who wait were told so.
         self._failed: set[Lane] = set()
+        # The lanes that were told that there is no such bucket.
+        self._missing: set[Lane] = set()
         self._failures = 0
         self._failed_at = 0.0
         self._refusal: Exception | None = None
@@ -112,6 +114,10 @@ class Target:
     def last_refusal(self) -> Exception | None:
         """Why the last attempt has failed, None once a worker is connected."""
         return self._refusal if not self.lanes else None
+
+    def could_serve(self, lane: Lane) -> bool:
+        """Whether it is connected on a lane, or would be if it were there at all."""
+        return lane in self.lanes or lane in self._missing
 
     def closed_error(self) -> PoolClosed:
         """The exception for who uses it although it is closed."""
@@ -214,6 +220,7 @@ class Target:
         self._refusal = None
         self._failed.clear()
         self.lanes.append(lane)
+        self._missing.discard(lane)
         self.ever_connected = True
         self._connected(lane)
         self._retry_others()
@@ -245,6 +252,8 @@ class Target:
         if (not definite or self.lanes) and not self.closed:
             self._retry_on(lane)
         self._failed.add(lane)
+        if isinstance(error, BucketNotFoundException):
+            self._missing.add(lane)
         if self.lanes:
             self._next_waiters.fail(error)  # all else has the workers that are connected
         elif definite or self._attempts <= self._failed:
@@ -284,6 +293,7 @@ class Target:
         """The worker of a lane has ended."""
         self._attempts.discard(lane)
         self._failed.discard(lane)
+        self._missing.discard(lane)
         self._cancel_retry(lane)
         if lane in self.lanes:
             self.lanes.remove(lane)
