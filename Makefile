@@ -28,8 +28,8 @@ test-lowest: $(READY)
 # What takes long: every case of every fault, again and again, a million operations, ten minutes of
 # chaos and of nonsense.
 FAULTS := tests.test_pool tests.test_pool_size tests.test_worker_deaths tests.test_worker_faults \
-    tests.test_close tests.test_shutdown tests.test_retry_ambiguous tests.test_server_faults \
-    tests.test_server_down tests.test_chaos
+    tests.test_close tests.test_close_workers tests.test_shutdown tests.test_retry_ambiguous \
+    tests.test_retry_keyword tests.test_server_faults tests.test_server_down tests.test_chaos
 test-slow: $(READY)
 	SLOW_TESTS=1 $(BIN)/python -m tests.run --rounds 20 $(FAULTS)
 	$(BIN)/python -m tests.run --rounds 3

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import sys
 import time
@@ -20,9 +19,8 @@ from typing import Any
 
 from couchbase.auth import PasswordAuthenticator
 from couchbase.options import ClusterOptions
-from support import ROOT, add_server_arguments, print_table, resident, server
-from twisted.internet import task
-from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
+from support import ROOT, add_server_arguments, print_table, resident, run_and_judge
+from twisted.internet.defer import Deferred, gatherResults
 
 sys.path.insert(0, ROOT)
 
@@ -202,9 +200,6 @@ def show(found: dict[str, Any], arguments: Any) -> bool:
     )
     for wrong in found["wrong"]:
         print(wrong)
-    if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as out:
-            json.dump(found, out, indent=1)
     offered, refused, completed = (
         sum(form[what] for form in found["forms"]) for what in ("offered", "refused", "completed")
     )
@@ -226,16 +221,7 @@ def main() -> None:
     parser.add_argument("--operations", type=int, default=1_000_000)
     parser.add_argument("--bite", type=int, default=1_000, help="operations in one turn")
     arguments = parser.parse_args()
-    with server(arguments.connstr) as where:
-
-        def run(reactor: Any) -> Deferred[None]:
-            def leave(found: dict[str, Any]) -> None:
-                if not show(found, arguments):
-                    raise SystemExit(1)
-
-            return ensureDeferred(measure(reactor, where, arguments)).addCallback(leave)
-
-        task.react(run)
+    run_and_judge(measure, lambda found: show(found, arguments), arguments)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ if any of that does not hold, or if throughput needed more than 3 seconds.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import signal
@@ -22,9 +21,9 @@ from typing import Any
 
 from couchbase.auth import PasswordAuthenticator
 from couchbase.options import ClusterOptions
-from support import ROOT, add_server_arguments, median, print_table, server
+from support import ROOT, add_server_arguments, median, print_table, run_and_judge
 from twisted.internet import task
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred
 
 sys.path.insert(0, ROOT)
 
@@ -180,7 +179,7 @@ async def measure(reactor: Any, where: dict[str, str], arguments: Any) -> list[d
         await cluster.close()
 
 
-def show(rounds: list[dict[str, Any]], arguments: Any) -> bool:
+def show(rounds: list[dict[str, Any]]) -> bool:
     """Print what was found; whether it is good."""
     rows = [
         [
@@ -218,9 +217,6 @@ def show(rounds: list[dict[str, Any]], arguments: Any) -> bool:
         f"throughput was back after {median([found['back'] for found in rounds]):.1f} s "
         f"(median), {max(found['back'] for found in rounds):.1f} s at most; bound {BOUND} s"
     )
-    if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as out:
-            json.dump(rounds, out, indent=1)
     return all(found["good"] for found in rounds)
 
 
@@ -232,16 +228,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of load before the kill")
     parser.add_argument("--in-flight", type=int, default=256)
     arguments = parser.parse_args()
-    with server(arguments.connstr) as where:
-
-        def run(reactor: Any) -> Deferred[None]:
-            def leave(rounds: list[dict[str, Any]]) -> None:
-                if not show(rounds, arguments):
-                    raise SystemExit(1)
-
-            return ensureDeferred(measure(reactor, where, arguments)).addCallback(leave)
-
-        task.react(run)
+    run_and_judge(measure, show, arguments)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ as the median of the rounds, is more than twice the normal one.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import signal
@@ -21,9 +20,9 @@ from typing import Any
 
 from couchbase.auth import PasswordAuthenticator
 from couchbase.options import ClusterOptions
-from support import ROOT, add_server_arguments, median, percentile, print_table, server
+from support import ROOT, add_server_arguments, median, percentile, print_table, run_and_judge
 from twisted.internet import task
-from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 
 sys.path.insert(0, ROOT)
 
@@ -161,7 +160,7 @@ async def measure(reactor: Any, where: dict[str, str], arguments: Any) -> list[d
     return rounds
 
 
-def show(rounds: list[dict[str, Any]], arguments: Any) -> bool:
+def show(rounds: list[dict[str, Any]]) -> bool:
     """Print what was found; whether it is good."""
     ratios = [found["stopped"][1] / found["normal"][1] for found in rounds]
     print_table(
@@ -190,9 +189,6 @@ def show(rounds: list[dict[str, Any]], arguments: Any) -> bool:
     )
     ratio = median(ratios)
     print(f"99th percentile with a stopped worker: {ratio:.2f} times normal; bound {BOUND:.1f}")
-    if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as out:
-            json.dump(rounds, out, indent=1)
     return ratio <= BOUND
 
 
@@ -203,16 +199,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each half of a round")
     arguments = parser.parse_args()
-    with server(arguments.connstr) as where:
-
-        def run(reactor: Any) -> Deferred[None]:
-            def leave(rounds: list[dict[str, Any]]) -> None:
-                if not show(rounds, arguments):
-                    raise SystemExit(1)
-
-            return ensureDeferred(measure(reactor, where, arguments)).addCallback(leave)
-
-        task.react(run)
+    run_and_judge(measure, show, arguments)
 
 
 if __name__ == "__main__":

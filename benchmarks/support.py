@@ -9,10 +9,13 @@ import statistics
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.request import Request, urlopen
+
+from twisted.internet import task
+from twisted.internet.defer import Deferred, ensureDeferred
 
 __all__ = [
     "ROOT",
@@ -22,6 +25,7 @@ __all__ = [
     "percentile",
     "print_table",
     "resident",
+    "run_and_judge",
     "server",
     "service_ports",
 ]
@@ -116,3 +120,31 @@ def print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         print("  ".join(cells))
+
+
+def run_and_judge(
+    measure: Callable[[Any, dict[str, str], Any], Coroutine[Any, Any, Any]],
+    show: Callable[[Any], bool],
+    arguments: argparse.Namespace,
+) -> None:
+    """Measure, show and, if that is asked for, write what was found.
+
+    :param measure: given the reactor, where the server is, and the arguments; what was found.
+    :param show: given what was found; prints it and says whether it is good.
+    :param arguments: those of the command, with those of `add_server_arguments`.
+    :raises SystemExit: always; with status 1 if what was found is not good.
+    """
+    with server(arguments.connstr) as where:
+
+        def run(reactor: Any) -> Deferred[None]:
+            return ensureDeferred(measure(reactor, where, arguments)).addCallback(leave)
+
+        def leave(found: Any) -> None:
+            good = show(found)
+            if arguments.json:
+                with open(arguments.json, "w", encoding="utf-8") as out:
+                    json.dump(found, out, indent=1)
+            if not good:
+                raise SystemExit(1)
+
+        task.react(run)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import LogLevel, globalLogPublisher
 
 from tests.faultyworker import bootstrap
+from tests.leftovers import pipes
 from tests.support import LONG, ServerTestCase, gone, until
 from txcouchbase.cluster import TxCluster
 from txcouchbase.collection import TxCollection
@@ -23,17 +23,6 @@ __all__ = ["SHORT_BEATS", "FaultTestCase", "outcome_of"]
 
 SHORT_BEATS: dict[str, Any] = {"heartbeat_interval": 0.1, "heartbeat_timeout": 0.8}
 """For tests in which silence matters; long enough for a worker on a machine that is busy."""
-
-
-def pipes() -> int:
-    """How many pipes this process has one end of; the reactor has both ends of its own."""
-    ends: Counter[str] = Counter()
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            ends[os.readlink(f"/proc/self/fd/{name}")] += 1
-        except FileNotFoundError:  # that of the listing itself
-            pass
-    return sum(count == 1 for name, count in ends.items() if name.startswith("pipe:"))
 
 
 def outcome_of(call: Deferred[Any]) -> Deferred[Any]:

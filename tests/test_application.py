@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 from couchbase.auth import PasswordAuthenticator
 from couchbase.options import ClusterOptions
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import inlineCallbacks
 from twisted.internet.error import ProcessDone
-from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.utils import getProcessOutputAndValue
 
-import txcouchbase
+from tests.applications import ROOT, Application
 from tests.support import ServerTestCase, gone
 from txcouchbase.cluster import TxCluster
 from txcouchbase.workers import PoolConfig
-
-ROOT = str(Path(txcouchbase.__file__).resolve().parent.parent)
 
 APPLICATION = """
 import json, sys
@@ -55,33 +50,6 @@ def failed(failure):
 reactor.callWhenRunning(lambda: ensureDeferred(main()).addErrback(failed))
 reactor.run()
 """
-
-
-class Application(ProcessProtocol):
-    """An application in a process of its own, which says which workers it has."""
-
-    def __init__(self, where: dict[str, str]) -> None:
-        self._where = where
-        self._printed = b""
-        self.stderr = b""
-        self.workers: Deferred[list[int]] = Deferred()
-        self.ended: Deferred[Any] = Deferred()
-
-    def connectionMade(self) -> None:
-        self.transport.write(json.dumps(self._where).encode() + b"\n")
-
-    def outReceived(self, data: bytes) -> None:
-        self._printed += data
-        if b"\n" in self._printed and not self.workers.called:
-            self.workers.callback(json.loads(self._printed.split(b"\n")[0]))
-
-    def errReceived(self, data: bytes) -> None:
-        self.stderr += data
-
-    def processEnded(self, reason: Any) -> None:
-        if not self.workers.called:
-            self.workers.errback(RuntimeError(self.stderr.decode()))
-        self.ended.callback(reason.value)
 
 
 class ApplicationTests(ServerTestCase):

@@ -10,8 +10,8 @@ from typing import Any
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.utils import getProcessOutputAndValue
 
+from tests.applications import ROOT
 from tests.support import ServerTestCase
-from tests.test_application import ROOT
 
 EXAMPLES = Path(ROOT) / "examples"
 

@@ -13,9 +13,8 @@ from twisted.internet.defer import inlineCallbacks
 from twisted.internet.error import ProcessDone
 from twisted.internet.utils import getProcessOutputAndValue
 
+from tests.applications import ROOT, Application, ended
 from tests.support import ServerTestCase, until
-from tests.test_application import ROOT, Application
-from tests.test_shutdown import ended
 
 FORKING = """
 import gc, json, os, sys

@@ -27,6 +27,7 @@ from twisted.internet.defer import (
 )
 from twisted.trial.unittest import TestCase
 
+from tests.leftovers import delayed_calls, descriptors
 from tests.support import ONE, TWO, ServerTestCase, gone, until
 from txcouchbase.bucket import TxBucket
 from txcouchbase.cluster import TxCluster, TxRawCluster
@@ -105,17 +106,14 @@ class LifeTests(ServerTestCase):
 
     @inlineCallbacks
     def test_descriptors_and_delayed_calls_go_with_the_pool(self) -> Any:
-        def descriptors() -> int:
-            return len(os.listdir("/proc/self/fd"))
-
         for _ in range(2):
-            before, calls_before = descriptors(), len(reactor.getDelayedCalls())  # type: ignore[attr-defined]
+            before, calls_before = len(descriptors()), len(delayed_calls(reactor))
             cluster = TxCluster(self.connstr, self.options(), pool=ONE)
             yield cluster.bucket(self.bucket_name).on_connect()
             yield cluster.close()
         # The first round opens what the process keeps, such as /dev/null.
-        yield until(lambda: descriptors() <= before)
-        self.assertLessEqual(len(reactor.getDelayedCalls()), calls_before)  # type: ignore[attr-defined]
+        yield until(lambda: len(descriptors()) <= before)
+        self.assertLessEqual(len(delayed_calls(reactor)), calls_before)
 
     @inlineCallbacks
     def test_close_is_idempotent_and_ends_what_comes_later(self) -> Any:
@@ -198,12 +196,9 @@ class LifeTests(ServerTestCase):
         yield self.cluster(pool).on_connect()
         (worker,) = pool.workers
 
-        def descriptors() -> int:
-            return len(os.listdir(f"/proc/{worker.pid}/fd"))
-
-        alone = descriptors()
+        alone = len(descriptors(worker.pid))
         yield self.cluster(pool).on_connect()
-        each = descriptors() - alone
+        each = len(descriptors(worker.pid)) - alone
         for _ in range(3):
             cluster = self.cluster(pool)
             connecting = cluster.on_connect()
@@ -213,7 +208,7 @@ class LifeTests(ServerTestCase):
             ready = cluster.wait_until_ready(timedelta(seconds=50))
             yield self.assertFailure(ready, PoolClosed)
         yield self.cluster(pool).on_connect()  # which the worker answers after the others
-        yield until(lambda: descriptors() <= alone + 2 * each)
+        yield until(lambda: len(descriptors(worker.pid)) <= alone + 2 * each)
 
 
 class RefusalTests(ServerTestCase):

@@ -10,8 +10,8 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 
+from tests.applications import ROOT, Application, ended
 from tests.support import ServerTestCase, slow, until
-from tests.test_application import ROOT, Application
 
 SOON = 30.0
 """How long anything may take to end here, also where a machine is busy (seconds)."""
@@ -21,15 +21,6 @@ ABLE = ("idle", "busy", "connecting", "busy_job", "starting")
 
 HELPLESS = ("stopped", "stuck", "stuck_job")
 """States of workers that cannot, the last two of them with SIGTERM ignored."""
-
-
-def ended(pid: int) -> bool:
-    """Whether a process is no more; it may wait for somebody to ask how it ended."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
-            return stat.read().rpartition(")")[2].split()[0] in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 class ShutdownTests(ServerTestCase):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.test_application import ROOT
+from tests.applications import ROOT
 
 EXAMPLE = Path(ROOT) / "examples" / "typed.py"
 CACHE = Path(ROOT) / ".mypy_cache" / "example"

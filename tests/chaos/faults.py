@@ -15,8 +15,10 @@ from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock, gatherResults, inlineCallbacks, succeed
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
-from twisted.web.client import Agent, FileBodyProducer, readBody
+from twisted.python.failure import Failure
+from twisted.web.client import Agent, FileBodyProducer
 from twisted.web.http_headers import Headers
 
 from tests.chaos.calls import Book, Call, Fate, Finding, Violation
@@ -111,6 +113,23 @@ class FaultPlan:
                 )
 
 
+class _Body(Protocol):
+    """Gathers the body of an answer. `twisted.web.client.readBody` warns about the transport of a
+    body that has not arrived whole yet, and trial makes an error of that."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self.over: Deferred[bytes] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        """A piece of it."""
+        self._pieces.append(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """There is no more."""
+        self.over.callback(b"".join(self._pieces))
+
+
 class NodeControl:
     """Asks things of an embedded node, by its control port.
 
@@ -141,7 +160,9 @@ class NodeControl:
         response = yield self._agent.request(
             method.encode(), f"{self._base}{path}".encode(), self._headers, producer
         )
-        answer = yield readBody(response)
+        gathered = _Body()
+        response.deliverBody(gathered)
+        answer = yield gathered.over
         if response.code // 100 != 2:
             raise RuntimeError(f"{method} {path}: {response.code} {answer!r}")
         return json.loads(answer or b"null")

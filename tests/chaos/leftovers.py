@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.chaos.calls import Finding, Violation
+from tests.leftovers import delayed_calls, descriptors
 
-__all__ = ["Inventory", "children", "leftovers_of_pool", "resident"]
+__all__ = ["Inventory", "children", "leftovers_of_pool"]
 
 
 def children() -> set[int]:
@@ -28,23 +29,6 @@ def children() -> set[int]:
     return found
 
 
-def descriptors() -> dict[int, str]:
-    """The open file descriptors of this process, and what each is."""
-    found = {}
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-        except FileNotFoundError:
-            continue  # that of the listing itself
-    return found
-
-
-def resident() -> float:
-    """The resident memory of this process (MiB)."""
-    with open("/proc/self/statm", encoding="ascii") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
-
-
 @dataclass(frozen=True)
 class Inventory:
     """What this process has.
@@ -62,7 +46,7 @@ class Inventory:
     @classmethod
     def take(cls, reactor: Any) -> Inventory:
         """What there is now."""
-        return cls(children(), descriptors(), set(reactor.getDelayedCalls()))
+        return cls(children(), descriptors(), delayed_calls(reactor))
 
     def compare(self, later: Inventory) -> list[Finding]:
         """What there is later and was not before."""

@@ -25,7 +25,7 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from tests.chaos.calls import Book, Fate, Finding, Violation
 from tests.chaos.faults import FaultPlan, Injector, NodeControl
-from tests.chaos.leftovers import Inventory, leftovers_of_pool, resident
+from tests.chaos.leftovers import Inventory, leftovers_of_pool
 from tests.chaos.load import DocumentLoad, Load, Place
 from tests.chaos.model import Ledger
 from tests.chaos.queries import JobLoad, QueryLoad, TallyLoad
@@ -34,6 +34,7 @@ from txcouchbase.cluster import TxCluster, TxRawCluster
 from txcouchbase.workers import PoolConfig, WorkerPool
 from txcouchbase.workers.brain import WorkerState
 from txcouchbase.workers.events import EndCause, PoolEvent, WorkerDraining, WorkerEnded
+from txcouchbase.workers.memory import resident_bytes
 
 __all__ = ["ChaosRun", "Server", "started_node"]
 
@@ -325,7 +326,7 @@ class ChaosRun:
             "ambiguous": book.count(Fate.AMBIGUOUS),
             "faults": sum(self.struck.values()),
             "workers": len(place.deferred.pool.workers),
-            "MiB": round(resident()),
+            "MiB": round(_resident()),
             "violations": book.found,
         }
         told = ", ".join(f"{name} {number:,}" for name, number in figures.items())
@@ -341,6 +342,11 @@ class ChaosRun:
             self.book.report([Finding(Violation.LOGGED, str(event.get("log_namespace")), text)])
 
 
+def _resident() -> float:
+    """The resident memory of this process (MiB)."""
+    return resident_bytes() / (1 << 20)
+
+
 def _collected() -> float:
     gc.collect()
-    return resident()
+    return _resident()
