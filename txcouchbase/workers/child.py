@@ -155,7 +155,9 @@ class Worker(AMPChild):
         )
 
     def _send_log(self, lines: list[tuple[int, str]]) -> None:
-        self.transport.write(encode_box(LOG, wire.encode(lines)))
+        # Not to `transport`, which AMP forgets when the pipe is closed.
+        assert self._outlet is not None
+        self._outlet.write(encode_box(LOG, wire.encode(lines)))
 
     @OpenCluster.responder
     @guarded

@@ -101,8 +101,8 @@ class PoolConfig:
             object.__setattr__(self, name, _checked(name, kind, getattr(self, name)))
         if self.max_workers < self.min_workers:
             raise ValueError(
-                f"max_workers must not be below min_workers ({self.min_workers}), "
-                f"not {self.max_workers}"
+                f"max_workers must not be below min_workers: give both, not {self.max_workers} "
+                f"(2 if none is given) and {self.min_workers}"
             )
         if self.heartbeat_timeout <= self.heartbeat_interval:
             raise ValueError(

@@ -91,8 +91,10 @@ class Dispatcher(LaneOwner):
         """
         target = operation.keyspace.target
         if self.refusal is not None:
+            self.tally.refused += 1
             self._refuse()
         if target.closed:
+            self.tally.refused += 1
             raise target.closed_error()
         if feeder is not None:
             feeder.size -= operation.size
@@ -139,8 +141,10 @@ class Dispatcher(LaneOwner):
             PoolClosed, PoolOverloaded, WorkerStartFailed: As `submit`.
         """
         if self.refusal is not None:
+            self.tally.refused += 1
             self._refuse()
         if feeder.keyspace.target.closed:
+            self.tally.refused += 1
             raise feeder.keyspace.target.closed_error()
         if not self._has_room(feeder.size):
             self.tally.refused += 1

@@ -198,7 +198,13 @@ class Observers:
         self._observers: list[Observer] = []
 
     def add(self, observer: Observer) -> None:
-        """Call it with each event from now on."""
+        """Call it with each event from now on, once for each time that it was added.
+
+        Raises:
+            TypeError: It cannot be called.
+        """
+        if not callable(observer):
+            raise TypeError(f"an observer is called with events, {observer!r} cannot be")
         self._observers.append(observer)
 
     def remove(self, observer: Observer) -> None:
@@ -207,6 +213,8 @@ class Observers:
         Raises:
             ValueError: It was not added.
         """
+        if observer not in self._observers:
+            raise ValueError(f"{observer!r} is no observer of this pool")
         self._observers.remove(observer)
 
     def notify(self, event: PoolEvent) -> None:

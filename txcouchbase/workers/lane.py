@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from couchbase.exceptions import InvalidArgumentException
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
 from twisted.protocols import amp
+from twisted.python.failure import Failure
 
 from txcouchbase.amp import wire
 from txcouchbase.amp.errors import error_from_data, timeout_error
@@ -70,6 +72,14 @@ class WorkerPipe(amp.AMP):
     def __init__(self, lane: Lane) -> None:
         super().__init__()
         self._lane = lane
+
+    def makeConnection(self, transport: Any) -> None:
+        """As AMP, without its line in the log, since the pool's own say more."""
+        amp.BinaryBoxProtocol.makeConnection(self, transport)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """As above."""
+        amp.BinaryBoxProtocol.connectionLost(self, reason)
 
     def call(self, command: type[amp.Command], **arguments: Any) -> Deferred[dict[str, Any]]:
         """Send an ordinary command; errbacks if the worker ends before it answers."""
@@ -156,7 +166,8 @@ class Lane:
         """Whether operations wait for the worker, and not for the server."""
         if self.client == "sync":
             return len(self._in_flight) > self._config.worker_threads
-        return bool(self._queue) and self._unacknowledged > 0
+        waits_for_server = len(self._in_flight) >= self._config.max_in_flight
+        return bool(self._queue) and self._unacknowledged > 0 and not waits_for_server
 
     def submit(self, operation: Operation) -> None:
         """Queue an operation. Nothing is delivered or written before the turn ends."""

@@ -140,6 +140,9 @@ class WorkerPool(WorkerGroup):
 
         It is called in the reactor's thread and must not block; what it raises is logged. It may
         use the pool.
+
+        Raises:
+            TypeError: It cannot be called.
         """
         self._observers.add(observer)
 

@@ -17,7 +17,7 @@ class Tally:
     """What is counted as operations pass, since the pool was made.
 
     Attributes:
-        refused: Calls that were refused with `PoolOverloaded`.
+        refused: Calls that were refused: overloaded, closed, or in a crash loop.
         failed: Operations that had an exception, whatever it was.
         cancelled: Operations that their callers cancelled.
         resent: Operations that were sent once more after their worker's death.
@@ -103,7 +103,8 @@ class PoolStats:
         oldest: How long the oldest operation for which a caller waits has been pending
             (seconds), 0.0 if there is none.
         admitted: Operations that were taken.
-        refused: Calls that were refused with `PoolOverloaded`; one for a multi operation.
+        refused: Calls that were refused with `PoolOverloaded`, `PoolClosed` or
+            `WorkerStartFailed`; one for a multi operation.
         succeeded: Operations that had their Result.
         failed: Operations that had an exception: the server's, a timeout, or what else.
         cancelled: Operations that their callers cancelled.

@@ -402,11 +402,10 @@ class Supervisor:
         instructions = self._brain.exited(lane.generation)
         log = _log.info if cause.planned else _log.warn
         log(
-            "worker {pid} ended: {cause} (exit status {code}, signal {signal}){last_words}",
+            "worker {pid} ended: {cause} ({how}){last_words}",
             pid=lane.pid,
             cause=cause.value,
-            code=exit.code,
-            signal=exit.signal,
+            how=f"exit status {exit.code}" if exit.signal is None else f"signal {exit.signal}",
             last_words=f"; its last words: {exit.stderr}"
             if exit.stderr and not cause.planned
             else "",
