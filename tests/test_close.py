@@ -22,7 +22,7 @@ from tests.closecases import CloseTestCase
 from tests.support import LONG, slow, until
 from txcouchbase.cluster import TxRawCluster
 from txcouchbase.exceptions import PoolClosed, WorkerLost, WorkerStartFailed
-from txcouchbase.testing import Script
+from txcouchbase.testing import Fault, Script
 from txcouchbase.workers import process
 from txcouchbase.workers.events import CrashLoopBegan, PoolEvent
 
@@ -231,6 +231,24 @@ class OrderTests(CloseTestCase):
     @slow
     def test_the_pool_first(self) -> Any:
         return self.close_shared("pool", "first", "bucket", "second")
+
+    @inlineCallbacks
+    def test_a_cluster_whose_operations_wait_in_queues(self) -> Any:
+        if self.node is None:
+            raise SkipTest("needs faults of the node")
+        pool = self.pool(max_in_flight=4, drain_timeout=0.3, kill_timeout=20)
+        first, second = self.cluster(pool), self.cluster(pool)
+        collection = first.bucket(self.bucket_name).default_collection()
+        other = second.bucket(self.bucket_name).default_collection()
+        yield gatherResults([collection.upsert(self.key("k"), 1), other.upsert(self.key("o"), 1)])
+        self.node.faults.add(Fault("kv", operation="^SET$", delay=1.0))
+        self.upserts(collection, 20, timeout=LONG)
+        yield first.close()
+        self.assertEqual(len(self.fired), 20)
+        self.assertEqual(self.errors().count(PoolClosed), 16)
+        result = yield other.get(self.key("o"), timeout=LONG)
+        self.assertEqual((result.value, len(self.pids)), (1, 1), "the worker is still there")
+        yield self.assert_ends(pool.close())
 
     def test_the_clusters_first(self) -> Any:
         return self.close_shared("bucket", "first", "second", "pool", "first")

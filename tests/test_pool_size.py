@@ -278,6 +278,27 @@ async def _read(rows: Any) -> list[Any]:
 
 class ObserverTests(SizeTestCase):
     @inlineCallbacks
+    def test_one_that_resizes(self) -> Any:
+        pool = self.pool(min_workers=1, max_workers=1)
+        cluster = self.cluster(pool)
+        yield cluster.on_connect()
+
+        def resize(event: PoolEvent) -> None:
+            if isinstance(event, PoolResized) and event.wanted == 3:
+                pool.resize(2, 2)
+
+        pool.add_observer(resize)
+        pool.resize(3, 3)
+        yield until(lambda: len(self.ready(pool)) == 2 == len(pool.workers))
+        self.assertEqual(pool.config.max_workers, 2)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_what_cannot_be_called(self) -> None:
+        pool = self.pool()
+        self.assertRaises(TypeError, pool.add_observer, None)
+        self.assertRaises(ValueError, pool.remove_observer, print)
+
+    @inlineCallbacks
     def test_what_an_observer_sees(self) -> Any:
         pool = self.pool(min_workers=1, max_workers=1)
         unused: list[PoolEvent] = []

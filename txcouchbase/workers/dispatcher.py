@@ -109,7 +109,7 @@ class Dispatcher(LaneOwner):
         operation.id = self._last_id
         operation.admitted = now = self._reactor.seconds()
         if self._tick is None:
-            self._tick = self.later(_TICK, self._tick_passed)
+            self._tick = self._later_tick()
         timeout = operation.timeout
         if timeout is None and target.ever_connected:
             timeout = operation.default_timeout
@@ -321,9 +321,11 @@ class Dispatcher(LaneOwner):
             return
         ident = (operation.keyspace.order, operation.key)
         waiting = self._waiting.get(ident)
-        if waiting is None or operation not in waiting:
-            return
-        waiting.remove(operation)
+        if waiting is None or waiting[0] is not operation:
+            return  # it goes when those before it have gone
+        waiting.popleft()
+        while waiting and waiting[0].settled:
+            waiting.popleft()
         if not waiting:
             del self._waiting[ident]
         elif waiting[0].keyspace.target is not operation.keyspace.target:
@@ -355,8 +357,12 @@ class Dispatcher(LaneOwner):
             self.tally.failed += 1
             operation.fail(operation.unsent(error))
 
+    def _later_tick(self) -> DelayedCall:
+        # In two steps, between which the reactor reads the answers that came while it was busy.
+        return self.later(_TICK, self.later, 0, self._tick_passed)
+
     def _tick_passed(self) -> None:
-        self._tick = self.later(_TICK, self._tick_passed) if self._pending else None
+        self._tick = self._later_tick() if self._pending else None
         now = self._reactor.seconds()
         for lane in self.lanes():
             lane.expire(now)
@@ -367,6 +373,9 @@ class Dispatcher(LaneOwner):
                     self._fail_unsent(operation, target.timed_out(operation.kind.name))
             target.waiting = deque(each for each in target.waiting if not each.settled)
             self.dispatch_waiting(target)
+        for ident, waiting in self._waiting.items():
+            if any(each.settled for each in waiting):
+                self._waiting[ident] = deque(each for each in waiting if not each.settled)
         for feeder in list(self._feeders):
             feeder.expire(now)
         if self._idle_waiters:

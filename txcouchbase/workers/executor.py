@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from couchbase.exceptions import RequestCanceledException
 from twisted.logger import Logger
 
 from txcouchbase.amp import wire
@@ -49,6 +50,10 @@ class Place:
         self.bucket = bucket
         self.scope = scope
         self.collection = collection
+
+
+_GONE = Place(0, -1, "", "", "")
+"""Where an operation goes whose cluster was closed."""
 
 
 class Task:
@@ -188,7 +193,7 @@ class Executor:
             places[number] = Place(*place)
         now = time.monotonic()
         for request in requests:
-            self._admit(Task(request, places[request[2]], now))
+            self._admit(Task(request, places.get(request[2], _GONE), now))
         if self._acks and not self._ack_timer:
             self._ack_timer = True
             self._reactor.callLater(_ACK_DELAY, self._acknowledge)
@@ -219,6 +224,8 @@ class Executor:
             self._held.append(task)
             return
         try:
+            if task.place.cluster not in self._clients:
+                raise RequestCanceledException(f"{task.kind.name}: its cluster was closed")
             client, raw, start_rows, threads = self._clients[task.place.cluster]
             if task.kind.rows and start_rows is not None:
                 start_rows(task, self._complete)

@@ -184,7 +184,14 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
     def _disconnect(self, session: ClusterSession) -> Generator[Deferred[Any], Any, None]:
         """Disconnect all workers from a closed cluster, once its operations have ended."""
         yield self._calls.bounded(session.when_all_idle(), self.config.drain_timeout)
+        for target in (session, *session.buckets.values(), *session.closing_buckets):
+            self._release(target)
         yield self._calls.bounded(session.disconnect(), self.config.drain_timeout)
+
+    def _release(self, target: Target) -> None:
+        """Nothing of it is sent any more: the workers are about to forget it."""
+        for lane in self.lanes():
+            self._take_back(lane.release_queue(target), closing=True)
 
     # -- from the dispatcher and from sessions --------------------------------------------
 

@@ -43,6 +43,7 @@ from txcouchbase.workers.stream import RowOperation
 if TYPE_CHECKING:
     from txcouchbase.workers.config import PoolConfig
     from txcouchbase.workers.process import Exit, WorkerProcess
+    from txcouchbase.workers.target import Target
 
 __all__ = ["GUARD_DELAY", "Lane", "LaneOwner", "timed_out"]
 
@@ -394,18 +395,28 @@ class Lane:
                 self.tally.failed += 1
                 operation.fail(timed_out(operation, sent=True))
 
-    def release_queue(self) -> list[Operation]:
-        """The worker is to end: give back what it was not sent, but for what only it can do.
+    def release_queue(self, target: Target | None = None) -> list[Operation]:
+        """Give back what the worker was not sent.
+
+        Args:
+            target: Whose operations, all of which are given back; by default everybody's, but
+                for what only this worker can do.
 
         Returns:
-            The operations to submit again, in their order. None of them counts any more.
+            The operations, in their order. None of them counts any more.
         """
+
+        def leaves(operation: Operation) -> bool:
+            if target is None:
+                return not operation.pinned
+            return operation.keyspace.target is target
+
         queued = sorted((*self._queue, *self._held_streams), key=lambda operation: operation.id)
         # In place: a batch may be under way, in which the errback of a late operation called this.
         self._queue.clear()
-        self._queue.extend(each for each in queued if each.pinned)
+        self._queue.extend(each for each in queued if not leaves(each))
         self._held_streams.clear()
-        again = [each for each in queued if not each.pinned and not each.settled]
+        again = [each for each in queued if leaves(each) and not each.settled]
         for operation in again:
             self._owner.operation_left(operation)
         return again

@@ -205,6 +205,7 @@ class WorkerPool(WorkerGroup):
     @inlineCallbacks
     def _end_bucket(self, session: BucketSession) -> Generator[Deferred[Any], Any, None]:
         yield self._calls.bounded(session.when_idle(), self.config.drain_timeout)
+        self._release(session)
         yield self._calls.bounded(session.disconnect(), self.config.drain_timeout)
         session.cluster.closing_buckets.remove(session)
         session.end()

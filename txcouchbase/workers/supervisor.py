@@ -182,8 +182,8 @@ class Supervisor:
         """There are to be other numbers of workers."""
         loads = {number: lane.load for number, lane in self.lanes.items()}
         instructions = self._brain.resize(min_workers, max_workers, loads)
-        self._resized()
         self._carry_out(instructions)
+        self._resized()
 
     def sampled(self) -> None:
         """Ten times a second while there are operations: see whether workers keep up."""
@@ -198,8 +198,9 @@ class Supervisor:
                     before=before,
                     wanted=self._brain.wanted,
                 )
-                self._resized()
             self._carry_out(instructions)
+            if self._brain.wanted != before:
+                self._resized()
 
     def kill(self, lane: Lane, cause: EndCause, reason: str) -> None:
         """End a worker that cannot be used any more; it is replaced."""
@@ -274,6 +275,9 @@ class Supervisor:
         self._observers.notify(WorkerStarted(self._for_jobs, generation, lane.pid))
         overdue = self._calls.later(
             self._config.start_timeout,
+            # In two steps, between which the reactor reads what came while it was busy.
+            self._calls.later,
+            0,
             lambda: self._carry_out(self._brain.start_overdue(generation)),
         )
         settings = wire.encode(self._owner.worker_settings())
@@ -348,8 +352,10 @@ class Supervisor:
         lane = self.lanes.get(generation)
         if lane is None:
             self._spawn_not(generation)
-        else:
+        elif lane.client:
             self._end(lane)
+        elif lane.process is not None:
+            lane.process.signal(signal.SIGKILL)  # it has not begun: there is nothing to lose
 
     @inlineCallbacks
     def _end(self, lane: Lane) -> Generator[Deferred[Any], Any, None]:
@@ -456,9 +462,9 @@ class Supervisor:
             elif now - life.idle_since >= self._config.idle_timeout:
                 before = self._brain.wanted
                 instructions = self._brain.idle(lane.generation)
+                self._carry_out(instructions)
                 if self._brain.wanted != before:
                     self._resized()
-                self._carry_out(instructions)
         self._watch()
 
 
