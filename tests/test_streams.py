@@ -323,7 +323,7 @@ class EndTests(StreamTestCase):
         cluster = self.cluster()
         yield cluster.on_connect()
         paused = cluster.query_ex(PausesAtOnce, WIDE.format(20_000), read_only=True)
-        yield until(lambda: paused.sizes)
+        yield until(lambda: paused.sizes and len(paused._delivery._chunks) >= 2)
         silence = self.node.faults.add(Fault("query", effect="silence", times=3))
         # Of these nothing was delivered: the one that only reads is sent again.
         again = cluster.query("SELECT RAW 1", read_only=True)
