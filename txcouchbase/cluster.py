@@ -310,6 +310,7 @@ def _when_connected(cluster: C) -> Generator[Deferred[Any], Any, C]:
     try:
         yield cluster.on_connect()
     except Exception:
+        # Whatever it was, nobody holds the cluster to close it.
         yield cluster.close()
         raise
     return cluster

@@ -114,6 +114,7 @@ class EmbeddedNode(Storage):
         try:
             self._listen()
         except BaseException:
+            # Whatever it was, no port may stay open.
             failure = Failure()
             undo = self._stop if self._control is None else self._close
             return undo().addCallback(lambda _: failure)

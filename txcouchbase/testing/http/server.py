@@ -183,6 +183,7 @@ class _Exchange:
             self._sever()
             return
         except Exception:
+            # A defect of the node; the client sees what it would see of a server's crash.
             self.log.failure("an answer broke off")
             self._sever()
             return

@@ -61,6 +61,7 @@ class Session:
         except Malformed:
             raise
         except Exception:
+            # A defect of the node must not take the connection along.
             self.log.failure("opcode {opcode:#04x} failed", opcode=request.opcode)
             return reply(request, Status.EINTERNAL)
 
