@@ -84,6 +84,17 @@ class OutcomeTests(JobTestCase):
         yield until(lambda: {"out hello", "err hello"} <= set(said))
 
     @inlineCallbacks
+    def test_what_a_worker_s_start_does_without(self) -> Any:
+        pool = self.pool()
+        loaded = yield pool.run(eval, "'OpenSSL' in __import__('sys').modules")
+        self.assertFalse(loaded)
+        twisted = "__import__('twisted.internet.ssl')"
+        supported = yield pool.run(eval, f"{twisted}.internet.ssl.supported")
+        self.assertTrue(supported)
+        collects = yield pool.run(eval, "__import__('gc').isenabled()")
+        self.assertTrue(collects)
+
+    @inlineCallbacks
     def test_what_a_function_raises(self) -> Any:
         pool = self.pool()
         worker = yield pool.run(jobfunctions.pid)

@@ -43,10 +43,13 @@ _TERMINAL = 5
 """The terminal's file descriptor in the worker."""
 
 _BOOTSTRAP = """\
+import gc
 import sys
+gc.disable()
 if sys.path[0] == "":
     del sys.path[0]
 sys.path.insert(0, sys.argv[1])
+sys.modules.setdefault("OpenSSL", None)
 from txcouchbase.workers.bootstrap import main
 main(*sys.argv[2:])
 """
