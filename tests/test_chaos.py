@@ -50,7 +50,7 @@ class ChaosTests(TestCase):
                 slack=None,
                 say=lines.append,
             )
-            yield chaos.run(seconds=8.0, warm_up=0.0)
+            yield chaos.run(seconds=6.0, warm_up=0.0)
         book = chaos.book
         self.assertEqual("\n".join(map(str, book.findings)), "")
         self.assertEqual(book.found, 0)

@@ -263,6 +263,7 @@ class ContractTests(ServerTestCase):
 
     @inlineCallbacks
     def check(self, part: str) -> Any:
+        """One part; a failure names its step."""
         for index, (method, (key, *args), kwargs) in enumerate(CONTRACT[part]):
             expected = yield self._called(
                 partial(deferToThread, self._method(self.theirs, method)),
@@ -301,47 +302,10 @@ class ContractTests(ServerTestCase):
             return outcome_of(error)
         return outcome_of(result)
 
-    def test_documents(self) -> Any:
-        return self.check("documents")
-
-    def test_json_values(self) -> Any:
-        return self.check("json values")
-
-    def test_values_that_json_cannot_hold(self) -> Any:
-        return self.check("values that JSON cannot hold")
-
-    def test_keys(self) -> Any:
-        return self.check("keys")
-
-    def test_sizes_around_the_limits_of_amp(self) -> Any:
-        return self.check("sizes around the limits of AMP")
-
-    def test_transcoders(self) -> Any:
-        return self.check("transcoders")
-
-    def test_options(self) -> Any:
-        return self.check("options")
-
-    def test_expiry(self) -> Any:
-        return self.check("expiry")
-
-    def test_locks(self) -> Any:
-        return self.check("locks")
-
-    def test_projections(self) -> Any:
-        return self.check("projections")
-
-    def test_lookup_in(self) -> Any:
-        return self.check("lookup_in")
-
-    def test_mutate_in(self) -> Any:
-        return self.check("mutate_in")
-
-    def test_counters(self) -> Any:
-        return self.check("counters")
-
-    def test_binary(self) -> Any:
-        return self.check("binary")
+    @inlineCallbacks
+    def test_contract(self) -> Any:
+        for part in CONTRACT:
+            yield self.check(part)
 
 
 class SyncContractTests(ContractTests):

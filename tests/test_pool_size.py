@@ -203,13 +203,15 @@ class RecyclingTests(SizeTestCase):
     @inlineCallbacks
     def test_what_is_in_flight_ends_and_its_key_waits_for_it(self) -> Any:
         if self.node is None:
-            raise SkipTest("needs faults of the node")
+            raise SkipTest("needs locks that a test can take away")
         pool = self.pool(min_workers=1, max_workers=1, drain_timeout=0.1, recycle_after_age=0.5)
         collection = self.cluster(pool).bucket(self.bucket_name).default_collection()
         slow, other = self.key("slow"), self.key("other")
         yield collection.upsert(other, 0)
         (old,) = self.ready(pool)
-        self.node.faults.add(Fault("kv", operation="^SET$", key=slow, delay=3.0, times=1))
+        # The SDK tries again while it is locked.
+        self.node.put(slow, 0)
+        self.node.lock(slow, 30)
         ended: list[str] = []
         writing = collection.upsert(slow, 1, timeout=LONG)
         writing.addCallback(lambda _: ended.append("slow"))
@@ -220,6 +222,7 @@ class RecyclingTests(SizeTestCase):
         waiting[0].addCallback(lambda result: ended.append(f"read {result.value}"))
         waiting[1].addCallback(lambda _: ended.append("written again"))
         self.assertFalse(gone(old))
+        self.node.remove(slow)
         yield gatherResults([writing, *waiting])
         self.assertEqual(ended, ["other", "slow", "read 1", "written again"])
         yield until(lambda: gone(old))

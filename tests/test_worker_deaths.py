@@ -91,7 +91,7 @@ def _while_starting(test: FaultTestCase, end: End) -> Any:
 
 
 @for_each(
-    "exit_0 sigkill a_crash_in_c sigstop", "exit_1 an_abort being_stuck_in_c", _while_starting
+    "sigkill sigstop", "exit_0 exit_1 a_crash_in_c an_abort being_stuck_in_c", _while_starting
 )
 class StartingTests(FaultTestCase):
     @inlineCallbacks
@@ -130,7 +130,7 @@ def _while_idle(test: FaultTestCase, end: End) -> Any:
     yield test.assert_whole(collection)
 
 
-@for_each("exit_0 sigstop", "exit_1 sigkill being_stuck_in_c", _while_idle)
+@for_each("exit_0", "exit_1 sigkill sigstop being_stuck_in_c", _while_idle)
 class IdleTests(FaultTestCase):
     pass
 
@@ -164,8 +164,8 @@ def _while_busy(test: FaultTestCase, end: End) -> Any:
 
 
 @for_each(
-    "exit_0 sigkill a_crash_in_c sigstop being_stuck_in_c",
-    "exit_1 sigterm an_abort an_endless_regex",
+    "exit_0 sigkill a_crash_in_c being_stuck_in_c",
+    "exit_1 sigterm sigstop an_abort an_endless_regex",
     _while_busy,
 )
 class BusyTests(FaultTestCase):
@@ -266,7 +266,7 @@ def _while_draining(test: FaultTestCase, end: End) -> Any:
     yield test.assert_whole(collection, workers=1)
 
 
-@for_each("sigkill sigstop", "exit_0 exit_1 being_stuck_in_c", _while_draining)
+@for_each("sigkill", "exit_0 exit_1 sigstop being_stuck_in_c", _while_draining)
 class DrainingTests(FaultTestCase):
     pass
 

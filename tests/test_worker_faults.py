@@ -15,7 +15,7 @@ from twisted.logger import LogLevel
 
 import txcouchbase
 from tests.faultcases import SHORT_BEATS, FaultTestCase, outcome_of
-from tests.support import LONG, gone, slow, until
+from tests.support import LONG, SLOW, gone, slow, until
 from txcouchbase.exceptions import RemoteError, WorkerLost, WorkerStartFailed
 from txcouchbase.workers.events import EndCause
 from txcouchbase.workers.printed import LINES_PER_SECOND
@@ -175,11 +175,11 @@ class RaisingTests(FaultTestCase):
     @inlineCallbacks
     def test_when_a_cluster_or_a_bucket_is_opened(self) -> Any:
         # It is an error of that connection, which is tried again; the worker stays.
-        for fault in ("raise-here=RuntimeError", "raise-here=SystemExit", "raise-here=unshowable"):
+        for fault in ("RuntimeError", *["SystemExit", "unshowable"] * SLOW):
             for moment in ("open_cluster", "open_bucket"):
                 self.folder = os.path.abspath(self.mktemp())
                 os.mkdir(self.folder)
-                collection = self.faulty_collection({moment: fault})
+                collection = self.faulty_collection({moment: f"raise-here={fault}"})
                 yield outcome_of(collection.upsert(self.key("k"), 1, timeout=LONG))
                 yield self.assert_whole(collection)
                 self.assertEqual([end.cause for end in self.ends], [EndCause.CLOSED])
