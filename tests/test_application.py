@@ -135,12 +135,12 @@ class NodeProcessTests(ServerTestCase):
         self.assertFalse(os.path.exists(where["cert"]))
 
     @inlineCallbacks
-    def test_what_is_not_there_yet_is_refused_by_name(self) -> Any:
-        for option in (["--nodes", "2"], ["--replicas", "1"]):
+    def test_what_no_cluster_has_is_refused_by_name(self) -> Any:
+        for option in (["--nodes", "0"], ["--replicas", "4"]):
             _, stderr, code = yield getProcessOutputAndValue(
                 sys.executable,
                 ["-m", "txcouchbase.testing", *option],
                 env={**os.environ, "PYTHONPATH": ROOT},
             )
             self.assertNotEqual(code, 0)
-            self.assertIn(option[0].encode(), stderr)
+            self.assertIn(f"error: {option[0][2:]}: ".encode(), stderr)

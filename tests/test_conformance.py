@@ -20,6 +20,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
+from tests.conformance import NODES
 from txcouchbase.testing import EmbeddedNode
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,7 +63,7 @@ class ConformanceTests(TestCase):
 
     @inlineCallbacks
     def run_area(self, area: str) -> Any:
-        node = EmbeddedNode(reactor=reactor, tls=area == "tls")
+        node = EmbeddedNode(reactor=reactor, **NODES.get(area, {}))
         yield node.start()
         self.addCleanup(node.stop)
         where = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
+from itertools import count
 from typing import Any, ClassVar
 
 from tests.node_services import ServiceCase, whole
@@ -13,6 +14,7 @@ from txcouchbase.testing.analytics.links import Link
 from txcouchbase.testing.http.calls import Call
 from txcouchbase.testing.management.accounts import Account
 from txcouchbase.testing.management.roles import Grant
+from txcouchbase.testing.storage import Storage
 
 
 class AnalyticsTests(ServiceCase):
@@ -35,6 +37,11 @@ class AnalyticsTests(ServiceCase):
         self.assertEqual(answer["status"], "fatal")
         code: int = answer["errors"][0]["code"]
         return code
+
+    def put(self, **documents: Any) -> None:
+        storage = Storage(self.state)
+        for key, value in documents.items():
+            storage.put(key, value)
 
     def test_statements(self) -> None:
         """Both words for each thing are understood, in any case, and comments."""
@@ -76,19 +83,42 @@ class AnalyticsTests(ServiceCase):
             ('CONNECT LINK Local WITH {"speed": 1}', 24000),
             ("SELECT * FROM d", 24045),
             ("SELECT * FROM Metadata.`Nothing` n", 24045),
-            ("SELECT * FROM c", 25000),
+            ("SELECT * FROM default:c", 24000),
+            ("SELECT * FROM c USE KEYS 'k'", 24000),
+            ("SELECT nobody", 24000),
+            ("SELECT RANK() OVER () FROM c", 25000),
+            ("SELECT c.a FROM c GROUP BY c.a GROUP AS g", 25000),
+            ("SELECT nonsense(1)", 24000),
+            ("SELECT $1", 25000),
+            ("SELECT * FROM c WHERE", 24000),
+            ("CREATE DATASET d ON stock WHERE a =", 24000),
+            ("CREATE DATASET d ON stock WHERE a = 1 GROUP BY a", 24000),
+            ("CREATE DATASET d ON stock WHERE a = 1 LIMIT 1", 24000),
+            ("USE nobody; SELECT 1", 24034),
+            ("USE Default", 25000),
+            ("ALTER COLLECTION stock.a.b ENABLE ANALYTICS", 24000),
+            ("ALTER COLLECTION stock DISABLE ANALYTICS", 24034),
+            ("ALTER COLLECTION stock", 24000),
             ("WITH x AS (SELECT 1) SELECT * FROM (SELECT * FROM nobody) y", 24045),
             ("CREATE FUNCTION f() { 1 }", 25000),
             ("UPSERT INTO c ([1])", 25000),
             ("CREATE DATASET", 24000),
-            ("SELECT d.* FROM", 25000),
+            ("SELECT d.* FROM", 24000),
             ("a" * 100_000, 24000),
             ("", 21003),
             (None, 21003),
             (7, 21003),
         ):
             self.assertEqual(self.error(statement), code, statement)
-        self.assertEqual(self.error("SELECT * FROM c", query_context="nonsense"), 21003)
+        for name, value in (
+            ("query_context", "nonsense"),
+            ("scan_consistency", "at_plus"),
+            ("scan_wait", "soon"),
+            ("timeout", 7),
+            ("args", {}),
+            ("readonly", "perhaps"),
+        ):
+            self.assertEqual(self.error("SELECT * FROM c", **{name: value}), 21003, name)
         self.assertEqual(self.error("SELECT * FROM c", query_context="default:`x`.`y`"), 24045)
         self.assertEqual(self.error("DROP DATASET c", readonly=True), 24000)
 
@@ -130,6 +160,111 @@ class AnalyticsTests(ServiceCase):
         self.assertEqual(
             self.ask("GET", "/analytics/node/agg/stats/remaining"), (200, {"Default": {"c": 0}})
         )
+
+    def test_queries(self) -> None:
+        """Collections are read by the evaluator of SQL++, as far as their condition says."""
+        self.put(a={"n": 1, "kind": "x"}, b={"n": 2, "kind": "y"}, c={"n": 3, "kind": "x"}, d=4)
+        not_json = self.state.buckets["stock"].documents[b"\0d"]
+        not_json.tail = not_json.tail[:12] + b"raw"
+        self.rows("CREATE DATAVERSE v.w")
+        self.rows("CREATE DATASET whole ON stock")
+        self.rows('CREATE DATASET v.w.`part` ON stock WHERE kind = "x" AND META().id != "z"')
+        self.assertEqual(self.rows("SELECT * FROM whole"), [])
+        self.rows('CREATE DATASET ids ON stock WHERE META().id > "a"')
+        self.rows("CONNECT LINK Local, v.w.Local")
+        for statement, rows in (
+            ("SELECT VALUE e.n FROM whole e", [1, 2, 3]),
+            ("SELECT n FROM Default.whole WHERE n > 2", [{"n": 3}]),
+            ("SELECT * FROM v.w.part LIMIT 1", [{"part": {"n": 1, "kind": "x"}}]),
+            ("FROM v.w.part s SELECT VALUE META(s).id", ["a", "c"]),
+            ("SELECT VALUE META().id FROM ids", ["b", "c"]),
+            (
+                "SELECT kind, COUNT(*) AS c FROM whole GROUP BY kind ORDER BY kind DESC",
+                [{"kind": "y", "c": 1}, {"kind": "x", "c": 2}],
+            ),
+            ("SELECT VALUE e.n FROM whole e JOIN v.w.part s ON e.n = s.n", [1, 3]),
+            ("SELECT VALUE (SELECT VALUE COUNT(*) FROM v.w.part)[0] + 1", [3]),
+            ("WITH few AS (SELECT VALUE n FROM whole) SELECT VALUE f FROM few f", [1, 2, 3]),
+            ("(SELECT VALUE 1) UNION ALL (SELECT VALUE 2)", [1, 2]),
+            ("-- here\n/* there */ SELECT VALUE 1;", [1]),
+            ("USE v.`w`; SELECT VALUE n FROM part", [1, 3]),
+        ):
+            self.assertEqual(self.rows(statement), rows, statement)
+        rows = self.rows("SELECT VALUE n FROM part", query_context="default:`v`.`w`")
+        self.assertEqual(rows, [1, 3])
+        statement = "SELECT VALUE n FROM whole WHERE n IN [$1, ?, $c]"
+        self.assertEqual(self.rows(statement, args=[1], **{"$c": 2}), [1, 2])
+        _, answer = self.run_statement(statement, args=[1, 2], **{"$c": None})
+        self.assertEqual(answer["metrics"]["processedObjects"], 3)
+        path = "/query/service"
+        form = {"statement": statement, "args": "[1]", "$c": "2"}
+        self.assertEqual(self.ask("POST", path, form=form)[1]["results"], [1, 2])
+
+    def test_what_is_not_connected(self) -> None:
+        """Collections are empty until they are connected, and refused once that is over."""
+        self.put(a={"n": 1})
+        self.rows("CREATE DATASET c ON stock")
+        self.assertEqual(self.rows("SELECT * FROM c"), [])
+        self.rows("DISCONNECT LINK Local")
+        self.assertEqual(self.rows("SELECT * FROM c"), [])
+        self.rows("CONNECT LINK Local")
+        self.assertEqual(len(self.rows("SELECT * FROM c")), 1)
+        self.rows("DISCONNECT LINK Local")
+        self.assertEqual(self.error("SELECT * FROM c"), 25000)
+        self.rows("CONNECT LINK Local")
+        self.assertEqual(len(self.rows("SELECT * FROM c")), 1)
+        form = self.LINK | {"username": "u", "password": "p"}
+        self.assertEqual(self.ask("POST", "/analytics/link", form=form), (200, b""))
+        self.rows("CREATE DATASET far ON somewhere AT LINK l")
+        self.assertEqual(self.rows("SELECT * FROM far"), [])
+        self.rows("CONNECT LINK l")
+        self.assertEqual(self.error("SELECT * FROM far"), 25000)
+        self.state.drop_bucket("stock")
+        self.assertEqual(self.rows("SELECT * FROM c"), [])
+
+    def test_enabled_collections(self) -> None:
+        """A collection that is enabled is in the scope of its bucket and scope, and connected."""
+        storage = Storage(self.state)
+        storage.create_scope("stock", "s")
+        storage.create_collection("stock", "s", "c")
+        storage.put("k", 1, scope="s", collection="c")
+        for _ in range(2):
+            self.rows("ALTER COLLECTION stock.s.c ENABLE ANALYTICS")
+        self.assertEqual(self.rows("SELECT VALUE c FROM stock.s.c"), [1])
+        self.assertEqual(
+            self.rows("SELECT VALUE c FROM c", query_context="default:`stock`.`s`"), [1]
+        )
+        self.rows("ALTER COLLECTION stock.s.c DISABLE ANALYTICS")
+        self.assertEqual(self.error("SELECT VALUE c FROM stock.s.c"), 24045)
+        self.rows("ALTER COLLECTION stock ENABLE ANALYTICS")
+        self.assertEqual(self.rows("SELECT * FROM stock._default._default"), [])
+
+    def test_stream(self) -> None:
+        """An answer is made in steps, the first row at once, between which others are served."""
+        self.put(**{f"k{number:04}": number for number in range(3000)})
+        self.rows("CREATE DATASET c ON stock")
+        self.rows("CONNECT LINK Local")
+        body = json.dumps({"statement": "SELECT VALUE a + b FROM c a JOIN [0] b ON true"})
+        call = Call("analytics", "POST", "/query/service", body=body.encode(), account=self.account)
+        route, _ = self.routers["analytics"].find("POST", "/query/service")
+        chunks = list(route.handler(self.state, call).body)
+        self.assertIn(b"", chunks)
+        self.assertGreater(len(chunks) - chunks.count(b""), 5)
+        answer = json.loads(b"".join(chunks))
+        self.assertEqual(answer["results"], list(range(3000)))
+        self.assertEqual(answer["metrics"]["resultCount"], 3000)
+
+    def test_ends(self) -> None:
+        """An error before the first row is the status; one after it is in the answer."""
+        rows = "SELECT VALUE REPEAT('x', n * 30000000) FROM ARRAY_RANGE({}, 2) n"
+        status, answer = self.run_statement(rows.format(1))
+        self.assertEqual((status, answer["status"], answer["results"]), (500, "fatal", []))
+        endless = "SELECT VALUE 1 FROM ARRAY_RANGE(0, 9999) a, ARRAY_RANGE(0, 9999) b WHERE a > b"
+        clock = count(1_700_000_000)
+        self.state.seconds = lambda: float(next(clock))
+        status, answer = self.run_statement(endless, timeout="1s")
+        self.assertEqual(answer["errors"][0]["code"], 21002)
+        self.assertEqual(answer["status"], "timeout")
 
     def test_links(self) -> None:
         """Links are checked by type, and shown without their secrets."""

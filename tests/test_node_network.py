@@ -114,9 +114,9 @@ class NetworkTestCase(TestCase):
         return wire
 
     @inlineCallbacks
-    def logged_in(self) -> Any:
+    def logged_in(self, port: int | None = None) -> Any:
         """A key-value connection with the bucket selected."""
-        wire = yield self.wire(self.node.kv_port)
+        wire = yield self.wire(port or self.node.kv_port)
         hello = b"\x00\x12\x00\x0b"
         yield wire.ask(frame(Opcode.HELLO, value=hello))
         yield wire.ask(

@@ -56,7 +56,7 @@ ACCEPTED: list[dict[str, Any]] = [
     {"sort_projection": True},
     {"timeout": "1m"},
     {"timeout": "0s"},
-    {"tximplicit": False},
+    {"tximplicit": True},
     {"txtimeout": "5s"},
     {"use_cbo": True},
     {"use_fts": True},
@@ -101,8 +101,7 @@ REFUSED: list[tuple[dict[str, Any], int, int]] = [
     ({"query_context": "a.b.c"}, 10201, 500),
     ({"query_context": "only"}, 10201, 500),
     ({"query_context": "other:b.s"}, 12002, 500),
-    ({"txid": "x"}, 1020, 400),
-    ({"tximplicit": True}, 1020, 400),
+    ({"txid": "x"}, 17004, 500),
     ({"prepared": "p"}, 1060, 400),
 ]
 

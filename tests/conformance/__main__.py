@@ -14,6 +14,7 @@ import sys
 import traceback
 from typing import Any
 
+from tests.conformance import NODES
 from tests.conformance.checks import CHECKS, Context
 
 
@@ -50,7 +51,9 @@ def main() -> int:
         where = json.loads(sys.stdin.readline())
         return 1 if run(options.area, options.checks, where, options.skip) else 0
     command = [sys.executable, "-m", "txcouchbase.testing"]
-    command += ["--tls"] if options.area == "tls" else []
+    for name, value in NODES.get(options.area, {}).items():
+        option = f"--{name.replace('_', '-')}"
+        command += [option] if value is True else [option, str(value)]
     node = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         assert node.stdout is not None

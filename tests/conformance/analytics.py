@@ -262,15 +262,72 @@ def query_nonsense(context: Context) -> None:
     expect.assertNotIsInstance(raised.exception, ParsingFailedException)
 
 
-@check("A query of a dataset that exists fails with the service's error: it is not evaluated")
+@check("Documents are read through datasets once their link is connected, with every option")
 def query(context: Context) -> None:
-    manager = context.cluster.analytics_indexes()
+    manager, collection = context.cluster.analytics_indexes(), context.collection
+    for number in range(4):
+        collection.upsert(f"analytics-{number}", {"n": number, "kind": "xy"[number % 2]})
     manager.create_dataset("present", context.bucket_name)
-    for statement in ("SELECT VALUE p FROM present p", "SELECT 1", "INSERT INTO present ([1])"):
+
+    def rows(statement: str) -> list[Any]:
+        return list(context.cluster.analytics_query(statement).rows())
+
+    rows(f"CREATE DATASET `half` ON `{context.bucket_name}` WHERE kind = 'y'")
+    expect.assertEqual(rows("SELECT VALUE p FROM present p"), [])
+    manager.connect_link()
+    expect.assertEqual(rows("SELECT VALUE h.n FROM Default.`half` AS h ORDER BY h.n"), [1, 3])
+    options = AnalyticsOptions(
+        client_context_id="my-id",
+        positional_parameters=[1],
+        named_parameters={"top": 3},
+        priority=True,
+        read_only=True,
+        scan_consistency=AnalyticsScanConsistency.REQUEST_PLUS,
+        metrics=True,
+        raw={"max-warnings": 3},
+        timeout=TIMEOUT,
+    )
+    statement = "SELECT VALUE p.n FROM present p WHERE p.n BETWEEN $1 AND $top ORDER BY p.n DESC"
+    result = context.cluster.analytics_query(statement, options)
+    expect.assertEqual(list(result.rows()), [3, 2, 1])
+    metadata = result.metadata()
+    expect.assertEqual(metadata.client_context_id(), "my-id")
+    expect.assertEqual(metadata.status().value, "success")
+    expect.assertEqual(metadata.signature(), {"*": "*"})
+    expect.assertEqual(metadata.warnings(), [])
+    expect.assertGreaterEqual(metadata.metrics().processed_objects().value, 4)
+    expect.assertEqual(metadata.metrics().result_count().value, 3)
+    joined = "SELECT h.n, COUNT(*) AS c FROM `half` h JOIN present p ON p.n < h.n GROUP BY h.n"
+    found = rows(f"SELECT VALUE j FROM ({joined}) j ORDER BY j.n")
+    expect.assertEqual(found, [{"n": 1, "c": 1}, {"n": 3, "c": 3}])
+    rows(f"ALTER COLLECTION `{context.bucket_name}`.`_default`.`_default` ENABLE ANALYTICS")
+    of_scope = context.bucket.default_scope().analytics_query(
+        "SELECT VALUE COUNT(*) FROM _default WHERE kind = $1", positional_parameters=["x"]
+    )
+    expect.assertEqual(list(of_scope.rows()), [2])
+    rows(f"ALTER COLLECTION `{context.bucket_name}` DISABLE ANALYTICS")
+    rows(f"DROP ANALYTICS SCOPE `{context.bucket_name}`.`_default`")
+    manager.disconnect_link()
+    with raises(InternalServerFailureException) as raised:
+        rows("SELECT * FROM present")
+    expect.assertIn("disconnected", str(raised.exception))
+    for name in ("present", "half"):
+        manager.drop_dataset(name)
+    for number in range(4):
+        collection.remove(f"analytics-{number}")
+
+
+@check("What the evaluator does not do is refused by name")
+def query_refused(context: Context) -> None:
+    for statement, name in (
+        ("SELECT RANK() OVER (ORDER BY n) FROM [] n", "window functions"),
+        ("INSERT INTO present ([1])", "INSERT"),
+        ("EXPLAIN SELECT 1", "EXPLAIN"),
+    ):
         with raises(InternalServerFailureException) as raised:
             list(context.cluster.analytics_query(statement).rows())
+        expect.assertIn(name, str(raised.exception))
         expect.assertIn("script an answer", str(raised.exception))
-    manager.drop_dataset("present")
 
 
 @check("Metadata can be queried, and a readonly request cannot change anything")

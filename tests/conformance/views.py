@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from urllib.error import HTTPError
 
 from couchbase.exceptions import (
     CouchbaseException,
@@ -125,13 +126,63 @@ def query_missing(context: Context) -> None:
     context.bucket.view_indexes().drop_design_document(name, PRODUCTION)
 
 
-@check("A query of a view that exists fails with the service's error: it is not evaluated")
+@check("A view that no function of Python was given for fails with the service's error")
 def query(context: Context) -> None:
     name = stored(context, PRODUCTION)
     with raises(CouchbaseException) as raised:
         rows_of(context, name, "by_id")
-    expect.assertIn("does not evaluate", str(raised.exception))
+    expect.assertIn("script an answer", str(raised.exception))
     context.bucket.view_indexes().drop_design_document(name, PRODUCTION)
+
+
+@check("A view has rows in the order of their keys; each option of a query does what it says")
+def query_evaluated(context: Context) -> None:
+    view = {"design": context.unique("design"), "view": "by_kind", "reduce": "_stats"}
+    for design in (view["design"], f"dev_{view['design']}"):
+        mapped = view | {"design": design, "function": "tests.mapfunctions:by_kind"}
+        context.control("POST", "/views", mapped)
+    with raises(HTTPError):
+        context.control("POST", "/views", view | {"function": "tests.mapfunctions:nothing"})
+    kinds = ["x", "x", "y", "y", "y"]
+    for number, kind in enumerate(kinds):
+        context.collection.upsert(f"view-{number}", {"kind": kind, "n": number})
+
+    def ids(**options: Any) -> str:
+        rows = rows_of(context, view["design"], "by_kind", reduce=False, **options)
+        return "".join(row.id[-1] for row in rows)
+
+    latest = {"scan_consistency": ViewScanConsistency.REQUEST_PLUS, "on_error": ViewErrorMode.STOP}
+    descending = ViewOrdering.DESCENDING
+    y = ["y", "view-2"]
+    for options, found in (
+        (latest, "01234"),
+        ({"skip": 1, "limit": 2, "order": ViewOrdering.ASCENDING}, "12"),
+        ({"key": y}, "2"),
+        ({"keys": [["y", "view-4"], ["z"], ["x", "view-0"]]}, "40"),
+        ({"startkey": y, "endkey": ["y", "view-3"], "inclusive_end": False}, "2"),
+        ({"startkey": ["y", {}], "endkey": y, "order": descending}, "432"),
+        ({"startkey": y, "startkey_docid": "view-9"}, "34"),
+        ({"endkey": y, "endkey_docid": "view-1"}, "01"),
+        ({"namespace": DEVELOPMENT, "full_set": True, "limit": 1}, "0"),
+        ({"raw": {"limit": "2"}}, "01"),
+        ({"query_string": ["skip=3"]}, "34"),
+    ):
+        expect.assertEqual(ids(**options), found, options)
+    query = ViewOptions(reduce=False, debug=True, limit=1)
+    result = context.bucket.view_query(view["design"], "by_kind", query)
+    (row,) = result.rows()
+    expect.assertEqual((row.id, row.key, row.value), ("view-0", ["x", "view-0"], 0))
+    expect.assertEqual(result.metadata().total_rows(), len(kinds))
+    expect.assertIn("main_group", str(result.metadata().debug_info()))
+    (row,) = rows_of(context, view["design"], "by_kind")
+    expect.assertEqual((row.id, row.key), (None, None))
+    expect.assertEqual(row.value, {"sum": 10, "count": 5, "min": 0, "max": 4, "sumsqr": 30})
+    rows = rows_of(context, view["design"], "by_kind", group_level=1)
+    expect.assertEqual([(row.key, row.value["sum"]) for row in rows], [(["x"], 1), (["y"], 9)])
+    rows = rows_of(context, view["design"], "by_kind", group=True, limit=3)
+    expect.assertEqual(rows[2].key, y)
+    for number in range(len(kinds)):
+        context.collection.remove(f"view-{number}")
 
 
 @check("Parameters that do not go together are refused (400, query_parse_error)")

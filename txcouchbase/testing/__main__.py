@@ -22,9 +22,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=int, default=0, help="key-value port; 0: any that is free")
     parser.add_argument("--bucket", action="append", metavar="NAME", help="repeatable")
-    # Not shown, since they can only be refused as yet.
-    parser.add_argument("--nodes", type=int, default=1, help=argparse.SUPPRESS)
-    parser.add_argument("--replicas", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--nodes", type=int, default=1, help="how many nodes, in this process")
+    parser.add_argument("--replicas", type=int, default=0, help="copies of the documents")
+    parser.add_argument("--server-groups", type=int, default=1, help="that the nodes take turns in")
     parser.add_argument("--tls", action="store_true", help="listen with TLS too (couchbases://)")
     parser.add_argument("--load", metavar="FILE", help="JSON lines of id, value, scope, ...")
     return parser
@@ -38,17 +38,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(argv)
-    if options.nodes != 1:
-        parser.error("--nodes: more than one node is not implemented yet")
-    if options.replicas:
-        parser.error("--replicas: replicas are not implemented yet")
     buckets = options.bucket or ["default"]
 
     from twisted.internet import reactor as installed
 
     reactor: Any = installed
     try:
-        node = EmbeddedNode(buckets, port=options.port, reactor=reactor, tls=options.tls)
+        node = EmbeddedNode(
+            buckets,
+            port=options.port,
+            reactor=reactor,
+            tls=options.tls,
+            nodes=options.nodes,
+            replicas=options.replicas,
+            server_groups=options.server_groups,
+        )
     except ValueError as error:
         parser.error(str(error))
     code = 0

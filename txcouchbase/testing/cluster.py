@@ -1,13 +1,15 @@
-"""What all connections to a node share, and the cluster map that it shows to clients. No I/O."""
+"""What all connections to all nodes share. No I/O."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from txcouchbase.testing.analytics.metadata import Analytics
+from txcouchbase.testing.clustermap import bucket_map, cluster_map
 from txcouchbase.testing.eventing.functions import EventingFunctions
 from txcouchbase.testing.faults import Faults
 from txcouchbase.testing.kv.bucket import Bucket
@@ -16,36 +18,17 @@ from txcouchbase.testing.kv.settings import BucketSettings
 from txcouchbase.testing.management.accounts import Security
 from txcouchbase.testing.query.indexes import QueryIndexes
 from txcouchbase.testing.query.prepared import Statements
+from txcouchbase.testing.query.transactions import Transactions
 from txcouchbase.testing.record import Record
 from txcouchbase.testing.scripts import Scripts
 from txcouchbase.testing.search.indexes import SearchIndexes
+from txcouchbase.testing.topology import Copies, Topology, check_replicas
 
 if TYPE_CHECKING:
     from txcouchbase.testing.kv.session import Session
+    from txcouchbase.testing.views.evaluation import MapFunction
 
 __all__ = ["ClusterState"]
-
-BUCKET_CAPABILITIES = [
-    "collections",
-    "durableWrite",
-    "tombstonedUserXAttrs",
-    "couchapi",
-    "cbhello",
-    "touch",
-    "cccp",
-    "nodesExt",
-    "xattr",
-    "preserveExpiry",
-    "subdoc.DocumentMacroSupport",
-    "subdoc.ReviveDocument",
-]
-
-
-CLUSTER_CAPABILITIES = {
-    "n1ql": ["enhancedPreparedStatements", "readFromReplica"],
-    "search": ["scopedSearchIndex", "vectorSearch"],
-}
-
 
 _STORED = ("buckets", "security", "query_indexes", "search_indexes", "analytics", "eventing")
 """The attributes that hold what is stored; snapshots are made of them."""
@@ -58,6 +41,10 @@ class ClusterState:
     :param password: the administrator's password; it appears in no log line.
     :param buckets: names of the buckets.
     :param seconds: a clock: seconds since the epoch.
+    :param nodes: how many nodes there are.
+    :param replicas: how many copies these buckets have beside the active one.
+    :param server_groups: how many groups the nodes take turns in.
+    :raises ValueError: for numbers that a cluster cannot have.
     """
 
     def __init__(
@@ -66,38 +53,111 @@ class ClusterState:
         password: str,
         buckets: Iterable[str],
         seconds: Callable[[], float],
+        *,
+        nodes: int = 1,
+        replicas: int = 0,
+        server_groups: int = 1,
     ) -> None:
         self.seconds = seconds
+        self.topology = Topology(nodes, server_groups)
+        check_replicas(replicas)
         self.security = Security(username, password)
-        self.buckets = {name: Bucket(name) for name in buckets}
+        settings = BucketSettings(replicas=replicas)
+        self.buckets = {name: Bucket(name, replace(settings)) for name in buckets}
         self.query_indexes = QueryIndexes()
         self.statements = Statements()
+        self.transactions = Transactions()
         self.search_indexes = SearchIndexes()
         self.analytics = Analytics()
         self.eventing = EventingFunctions()
         self.record = Record(self._rewatch)
         self.faults = Faults(self._rewatch)
         self.scripts = Scripts()
+        self.map_functions: dict[tuple[str, str, str], MapFunction] = {}
+        """What stands for the map functions of views: by bucket, design document and view."""
         self.watched = False
         """Whether every key-value request must be looked at, for the record or for faults."""
         self.sessions: set[Session] = set()
         """The key-value connections."""
         self.uuid = uuid4().hex
         self.host = "127.0.0.1"
-        self.services: dict[str, int] = {}
-        """Ports by the names of the cluster map: ``kv``, ``mgmt``, ``n1ql``, ``fts``, ..."""
         self._epoch = 1
         self._revision = 1
-        self._rendered: dict[str | None, bytes] = {}
+        self._rendered: dict[tuple[str | None, int], bytes] = {}
         # The highest numbers of all buckets that were dropped, some of which may come back.
         self._dropped = Manifest()
+        for bucket in self.buckets.values():
+            self._spread(bucket)
 
-    def serve(self, services: dict[str, int]) -> None:
-        """Say which services there are from now on, by port."""
+    @property
+    def services(self) -> dict[str, int]:
+        """The ports of the first node, by the names of the cluster map."""
+        return self.topology.members[0].services
+
+    def serve(self, services: dict[str, int], node: int = 0) -> None:
+        """Say that a node runs, and which services it has from now on.
+
+        :param services: ports by the names of the cluster map: ``kv``, ``mgmt``, ``n1ql``, ...
+        :param node: its number.
+        """
         # Clients ignore a map that is not newer than theirs, across restarts on one port too.
         self._epoch = max(self._epoch + 1, int(self.seconds()))
-        self.services = dict(services)
+        member = self.topology.member(node)
+        member.services = dict(services)
         self.changed()
+        self.resumed(node)
+
+    def stopped(self, node: int) -> None:
+        """Say that a node does not answer any more; the cluster map stays as it is.
+
+        :raises LookupError: for one that is not in the cluster.
+        """
+        self.topology.member(node).running = False
+
+    def resumed(self, node: int) -> None:
+        """Say that a node answers again; what waited for that goes on.
+
+        :raises LookupError: for one that is not in the cluster.
+        """
+        self.topology.member(node).running = True
+        self._wake()
+
+    def join(self, services: dict[str, int]) -> int:
+        """Take a new node in, and spread all vBuckets anew.
+
+        :param services: as `serve` takes them.
+        :returns: its number.
+        """
+        member = self.topology.add(dict(services))
+        for bucket in self.buckets.values():
+            self._spread(bucket)
+        self._moved()
+        return member.number
+
+    def fail_over(self, node: int) -> None:
+        """Take a node out of the cluster; replicas take the place of its active vBuckets.
+
+        Documents of vBuckets without another copy are lost.
+
+        :raises LookupError: for one that is not in the cluster.
+        :raises ValueError: for the last one.
+        """
+        member = self.topology.member(node)
+        if len(self.topology.members) == 1:
+            raise ValueError("the last node cannot be failed over")
+        member.failed_over = True
+        for bucket in self.buckets.values():
+            before = bucket.copies.active_on(node)
+            bucket.copies = Copies(
+                [self.topology.after(chain, node) for chain in bucket.copies.chains]
+            )
+            bucket.take_over(before)
+        self._moved()
+
+    def _moved(self) -> None:
+        self.changed()
+        self._look_again()
+        self._wake()
 
     def changed(self) -> None:
         """Give the next cluster map a higher revision."""
@@ -114,6 +174,7 @@ class ClusterState:
         if name in self.buckets:
             raise ValueError(f"bucket {name!r} exists")
         bucket = self.buckets[name] = Bucket(name, settings)
+        self._spread(bucket)
         self.changed()
         return bucket
 
@@ -122,7 +183,9 @@ class ClusterState:
 
         :raises LookupError: if it does not exist.
         """
-        self.bucket(name).configure(settings)
+        bucket = self.bucket(name)
+        bucket.configure(settings)
+        self._fit(bucket)
         self.changed()
 
     def drop_bucket(self, name: str) -> None:
@@ -247,62 +310,40 @@ class ClusterState:
         for name, bucket in buckets.items():
             if self.buckets.get(name) is not bucket:
                 bucket.revive(self._dropped)
+                self._spread(bucket)
+            else:
+                self._fit(bucket)
         for name in _STORED:
             setattr(self, name, stored[name])
         self.buckets = buckets
         self.changed()
 
-    def config(self, bucket: Bucket | None) -> dict[str, object]:
-        """The cluster map: of one bucket, or of the cluster alone."""
-        node = {
-            "services": self.services,
-            "thisNode": True,
-            "hostname": self.host,
-            "serverGroup": "Group 1",
-        }
-        config: dict[str, object] = {
-            "rev": self._revision,
-            "revEpoch": self._epoch,
-            "nodesExt": [node],
-            "clusterCapabilitiesVer": [1, 0],
-            "clusterCapabilities": CLUSTER_CAPABILITIES,
-        }
-        if bucket is not None:
-            config |= {
-                "name": bucket.name,
-                "uuid": bucket.uuid,
-                "uri": f"/pools/default/buckets/{bucket.name}",
-                "streamingUri": f"/pools/default/bucketsStreaming/{bucket.name}",
-                "bucketCapabilitiesVer": "",
-                "bucketCapabilities": BUCKET_CAPABILITIES
-                + ["nonDedupedHistory"] * bucket.settings.magma,
-                "collectionsManifestUid": f"{bucket.manifest.uid:x}",
-                "nodeLocator": "vbucket",
-                "storageBackend": bucket.settings.storage,
-                "nodes": [
-                    {
-                        "hostname": f"{self.host}:{self.services.get('mgmt', 0)}",
-                        "ports": {"direct": self.services.get("kv", 0)},
-                    }
-                ],
-                "vBucketServerMap": {
-                    "hashAlgorithm": "CRC",
-                    "numReplicas": bucket.settings.replicas,
-                    "serverList": [f"{self.host}:{self.services.get('kv', 0)}"],
-                    # There is one node: replicas have none.
-                    "vBucketMap": [[0, *[-1] * bucket.settings.replicas]] * bucket.vbuckets,
-                },
-            }
-        return config
+    def config(self, bucket: Bucket | None, node: int = 0) -> dict[str, Any]:
+        """The cluster map: of one bucket, or of the cluster alone.
 
-    def config_bytes(self, bucket: Bucket | None) -> bytes:
+        :param node: the number of the node that tells it.
+        """
+        members = self.topology.members
+        shown = cluster_map(members, self.host, node, self._epoch, self._revision)
+        return shown if bucket is None else shown | bucket_map(bucket, members, self.host)
+
+    def config_bytes(self, bucket: Bucket | None, node: int = 0) -> bytes:
         """`config` as JSON; kept until something changes, since clients ask again and again."""
         name = None if bucket is None else bucket.name
-        rendered = self._rendered.get(name)
+        rendered = self._rendered.get((name, node))
         if rendered is None:
-            rendered = json.dumps(self.config(bucket), separators=(",", ":")).encode()
-            self._rendered[name] = rendered
+            rendered = json.dumps(self.config(bucket, node), separators=(",", ":")).encode()
+            self._rendered[name, node] = rendered
         return rendered
+
+    def _spread(self, bucket: Bucket) -> None:
+        bucket.copies = Copies(self.topology.spread(bucket.vbuckets, bucket.settings.replicas))
+
+    def _fit(self, bucket: Bucket) -> None:
+        """Give a bucket the chains that its number of replicas asks for, if they are others."""
+        if len(bucket.copies.chains[0]) != bucket.settings.replicas + 1:
+            self._spread(bucket)
+            self._look_again()
 
     def _drop(self, bucket: Bucket) -> None:
         bucket.drop()
@@ -312,5 +353,12 @@ class ClusterState:
         watched = self.record.on or self.faults.concern("kv")
         if watched != self.watched:
             self.watched = watched
-            for session in self.sessions:
-                session.choose_find()
+            self._look_again()
+
+    def _look_again(self) -> None:
+        for session in self.sessions:
+            session.choose_find()
+
+    def _wake(self) -> None:
+        for session in list(self.sessions):
+            session.wake()

@@ -13,9 +13,13 @@ JSON; a description of a fault or a script has the fields of `Fault` and `Script
 ``GET POST /documents``             keys (``?bucket= &scope= &collection=``), load JSON lines
 ``GET PUT DELETE /documents/{key}`` one document; ``PUT`` takes its value
 ``POST /query``                     ``{"statement": ..., "args": [...]}``; the rows
+``POST /views``                     ``{"design": ..., "view": ..., "function": "module:name"}``
 ``POST /advance``                   ``{"seconds": ...}``: put the clock ahead
 ``POST /hold /release``             stop answering, go on
 ``POST /kill /restart``             ``{"keep_data": false}``
+``GET POST /nodes``                 list the nodes; add one, which gives its ``number``
+``POST /nodes/{number}/{what}``     ``kill restart hold release fail_over`` for one node
+``GET /documents/{key}/copies``     the numbers of the nodes that have it, the active one first
 ==================================  ==============================================================
 """
 
@@ -25,10 +29,12 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from itertools import count
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, get_type_hints
 
 import msgspec
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from txcouchbase.testing.cluster import ClusterState
 from txcouchbase.testing.faults import ActiveFault, Fault
@@ -62,6 +68,19 @@ class _ScriptMembers(TypedDict, total=False):
     times: int | None
 
 
+class _MappedView(TypedDict):
+    design: str
+    view: str
+    function: str
+
+
+class _ViewMembers(_MappedView, total=False):
+    """What lets a function that can be imported stand for a view's map function."""
+
+    reduce: str | None
+    bucket: str | None
+
+
 def control_service(node: EmbeddedNode) -> HttpService:
     """The service of a node's control port."""
     control = _Control(node)
@@ -84,12 +103,21 @@ def control_service(node: EmbeddedNode) -> HttpService:
         ("GET", "/documents/{key}", control.document),
         ("PUT", "/documents/{key}", control.put),
         ("DELETE", "/documents/{key}", control.remove),
+        ("GET", "/documents/{key}/copies", control.copies),
         ("POST", "/query", control.query),
+        ("POST", "/views", control.map_view),
         ("POST", "/advance", control.advance),
         ("POST", "/hold", control.hold),
         ("POST", "/release", control.release),
         ("POST", "/kill", control.kill),
         ("POST", "/restart", control.restart),
+        ("GET", "/nodes", control.nodes),
+        ("POST", "/nodes", control.add_node),
+        ("POST", "/nodes/{number}/kill", control.kill_node),
+        ("POST", "/nodes/{number}/restart", control.restart_node),
+        ("POST", "/nodes/{number}/hold", control.hold_node),
+        ("POST", "/nodes/{number}/release", control.release_node),
+        ("POST", "/nodes/{number}/fail_over", control.fail_over),
     ]
     routes = [Route("GET", "/health", _health, login=False)]
     routes += [Route(method, path, _administered(handler)) for method, path, handler in table]
@@ -209,6 +237,9 @@ class _Control:
         removed = self._node.remove(call.names["key"], **_arguments(call, *_WHERE))
         return json_answer({"removed": removed})
 
+    def copies(self, call: Call) -> Answer:
+        return json_answer(self._node.copies(call.names["key"], **_arguments(call, "bucket")))
+
     def query(self, call: Call) -> Answer:
         members = _object(call)
         statement = members.pop("statement", None)
@@ -216,6 +247,21 @@ class _Control:
         if not isinstance(statement, str) or not isinstance(positional, list) or members:
             raise ValueError("statement: text; args: a list; and nothing else")
         return json_answer(self._node.query(statement, *positional))
+
+    def map_view(self, call: Call) -> Answer:
+        members = _members(call, _ViewMembers)
+        try:
+            function = resolve_name(members["function"])
+        except (ImportError, AttributeError) as error:
+            raise ValueError(f"function: {error}") from None
+        self._node.map_view(
+            members["design"],
+            members["view"],
+            function,
+            reduce=members.get("reduce"),
+            bucket=members.get("bucket"),
+        )
+        return json_answer({})
 
     # Its life.
 
@@ -244,17 +290,51 @@ class _Control:
             raise ValueError("keep_data: true or false, and nothing else")
         return Answer(_when_done(self._node.restart(keep)))
 
+    # Single nodes.
+
+    def nodes(self, call: Call) -> Answer:
+        return json_answer(self._node.describe_nodes())
+
+    def add_node(self, call: Call) -> Answer:
+        return Answer(_when_done(self._node.add_node().addCallback(lambda n: {"number": n})))
+
+    def kill_node(self, call: Call) -> Answer:
+        return Answer(_when_done(self._node.kill(self._known(call))))
+
+    def restart_node(self, call: Call) -> Answer:
+        return Answer(_when_done(self._node.restart(node=self._known(call))))
+
+    def hold_node(self, call: Call) -> Answer:
+        self._node.hold(int(call.names["number"]))
+        return json_answer({})
+
+    def release_node(self, call: Call) -> Answer:
+        self._node.release(int(call.names["number"]))
+        return json_answer({})
+
+    def fail_over(self, call: Call) -> Answer:
+        self._node.fail_over(int(call.names["number"]))
+        return json_answer({})
+
+    def _known(self, call: Call) -> int:
+        number = int(call.names["number"])
+        if number not in self._node.nodes:
+            raise LookupError(f"no node {number} in the cluster")
+        return number
+
 
 _WHERE = ("bucket", "scope", "collection")
 
 
-def _when_done(deferred: Deferred[None]) -> Iterator[bytes]:
+def _when_done(deferred: Deferred[Any]) -> Iterator[bytes]:
     results: list[Any] = []
     deferred.addBoth(results.append)
     while not results:
         yield b""
-    failed = results[0] is not None
-    yield json.dumps({"error": results[0].getErrorMessage()} if failed else {}).encode()
+    result = results[0]
+    if isinstance(result, Failure):
+        result = {"error": result.getErrorMessage()}
+    yield json.dumps(result or {}).encode()
 
 
 def _object(call: Call) -> dict[str, Any]:

@@ -50,7 +50,8 @@ class RecordedRequest:
         ``preserve_expiry``, ``specs``. HTTP: the query string, and the members of a JSON body or
         the fields of a form.
     :param body: the document's bytes, or the HTTP body, as they came; not in the repr.
-    :param key: the document's key (``kv`` only, as the following).
+    :param key: the document's key (``kv`` only, as the following three).
+    :param node: the number of the node at which it arrived.
     """
 
     service: str
@@ -63,6 +64,7 @@ class RecordedRequest:
     bucket: str | None = None
     scope: str | None = None
     collection: str | None = None
+    node: int = 0
 
 
 class Record:

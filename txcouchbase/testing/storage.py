@@ -16,6 +16,9 @@ from txcouchbase.testing.kv.manifest import DEFAULT, leb128
 from txcouchbase.testing.kv.settings import BucketSettings
 from txcouchbase.testing.kv.status import Refused
 from txcouchbase.testing.query.service import answer_to
+from txcouchbase.testing.topology import NOWHERE
+from txcouchbase.testing.views.designs import DesignDocument, DesignRefused
+from txcouchbase.testing.views.evaluation import MapFunction
 
 __all__ = ["Snapshot", "Storage", "StoredDocument"]
 
@@ -243,6 +246,17 @@ class Storage:
             if wire.startswith(prefix) and self._live(found, wire) is not None
         )
 
+    def copies(self, key: str, *, bucket: str | None = None) -> list[int | None]:
+        """The numbers of the nodes that have, or would have, a document: the active one first.
+
+        None stands for a copy for which there is no node.
+
+        :raises LookupError: for an unknown bucket.
+        """
+        found = self._bucket(bucket)
+        chain = found.copies.chains[vbucket_of(key.encode(), found.vbuckets)]
+        return [None if number == NOWHERE else number for number in chain]
+
     def load(self, lines: Iterable[str], bucket: str | None = None) -> int:
         """Store the documents of JSON lines.
 
@@ -296,6 +310,40 @@ class Storage:
             raise ValueError(f"{error['code']}: {error['msg']}")
         rows: list[Any] = found["results"]
         return rows
+
+    def map_view(
+        self,
+        design: str,
+        view: str,
+        function: MapFunction,
+        *,
+        reduce: str | None = None,
+        bucket: str | None = None,
+    ) -> None:
+        """Let a function of Python stand for the map function of a view from now on.
+
+        A design document and a view that do not exist are made. They are part of what is stored;
+        the function is not, and stays whatever is restored.
+
+        :param design: the design document; those of development begin with ``dev_``.
+        :param function: takes a document's value and its metadata (``id cas expiration flags``);
+            returns or yields pairs of key and value.
+        :param reduce: of a view that is made: ``_count``, ``_sum`` or ``_stats``.
+        :raises LookupError: for an unknown bucket.
+        :raises ValueError: for a reduce function of another name, or a view that exists with
+            another one.
+        """
+        found = self._bucket(bucket)
+        document = found.design_documents.get(design, DesignDocument({}, 0))
+        present = document.view(view)
+        if present is None:
+            try:
+                found.design_documents[design] = document.with_view(view, reduce)
+            except DesignRefused as refused:
+                raise ValueError(str(refused)) from None
+        elif reduce is not None and present.get("reduce") != reduce:
+            raise ValueError(f"the view {design}/{view} exists, with another reduce function")
+        self._state.map_functions[found.name, design, view] = function
 
     # All of it.
 

@@ -7,12 +7,12 @@ A scope (*dataverse* in older words) is known by its parts, joined with slashes;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from txcouchbase.testing.analytics import errors
 from txcouchbase.testing.analytics.errors import AnalyticsRefused
 from txcouchbase.testing.analytics.links import LOCAL, Link
+from txcouchbase.testing.analytics.scopes import Collection, Scope, full_source
 from txcouchbase.testing.analytics.statements import Path, Statement
 
 __all__ = ["DEFAULT_SCOPE", "Analytics", "Keyspaces"]
@@ -24,36 +24,6 @@ DEFAULT_SCOPE = "Default"
 FIELD_TYPES = {"string", "int64", "bigint", "double"}
 
 
-@dataclass
-class Collection:
-    """A collection.
-
-    :param link: the name of the link that fills it.
-    :param source: bucket, or bucket, scope and collection.
-    :param condition: which documents it takes; None for all.
-    :param indexes: fields and their types by name.
-    """
-
-    number: int
-    link: str
-    source: Path
-    condition: str | None
-    indexes: dict[str, tuple[tuple[Path, str], ...]] = field(default_factory=dict)
-
-
-@dataclass
-class Scope:
-    """A scope.
-
-    :param links: without the one to the node's own buckets.
-    :param connected: the names of those links that are connected.
-    """
-
-    collections: dict[str, Collection] = field(default_factory=dict)
-    links: dict[str, Link] = field(default_factory=dict)
-    connected: set[str] = field(default_factory=set)
-
-
 class Analytics:
     """All that is stored of a cluster."""
 
@@ -61,35 +31,37 @@ class Analytics:
         self._scopes = {DEFAULT_SCOPE: Scope()}
         self._number = 100
 
-    def execute(self, statement: Statement, keyspaces: Keyspaces, context: Path) -> Iterator[Any]:
+    def execute(self, statement: Statement, keyspaces: Keyspaces, context: Path) -> None:
         """Carry a statement out.
 
         :param keyspaces: what collections can be filled from.
         :param context: the scope of names that name none.
-        :returns: the rows of its answer.
         :raises AnalyticsRefused: as a server refuses it.
         """
-        if statement.kind == "select_metadata":
-            return self._select(statement)
-        if statement.kind == "create_collection":
-            self._create_collection(statement, keyspaces, context)
+        create = _CREATIONS.get(statement.kind)
+        if create is not None:
+            create(self, statement, keyspaces, context)
         else:
             _STATEMENTS[statement.kind](self, statement, context)
-        return iter(())
 
-    def check_collection(self, path: Path, context: Path) -> None:
-        """Whether a query can read a collection.
+    def check_scope(self, name: str) -> None:
+        """See that there is a scope.
+
+        :raises AnalyticsRefused: SCOPE_MISSING.
+        """
+        self._scope(name)
+
+    def find(self, path: Path, context: Path) -> tuple[Collection, bool]:
+        """The collection that a name in a query stands for, and whether its link is connected.
 
         :raises AnalyticsRefused: COLLECTION_UNKNOWN.
         """
         scope, name = _split(path, context)
         found = self._scopes.get(scope)
         if found is None or name not in found.collections:
-            raise AnalyticsRefused(
-                errors.COLLECTION_UNKNOWN,
-                f"Cannot find analytics collection {name} in analytics scope {scope} nor an alias"
-                f" with name {name}",
-            )
+            raise _unknown(scope, name)
+        collection = found.collections[name]
+        return collection, collection.link in found.connected
 
     def pending(self) -> dict[str, dict[str, int]]:
         """How many changes each connected collection has yet to take in: none."""
@@ -220,10 +192,27 @@ class Analytics:
             )
         if link == LOCAL:
             _check_source(statement.source, keyspaces)
+        self._add(found, name, link, statement.source, statement.condition)
+
+    def _add(
+        self, scope: Scope, name: str, link: str, source: Path, condition: str | None = None
+    ) -> None:
         self._number += 1
-        found.collections[name] = Collection(
-            self._number, link, statement.source, statement.condition
-        )
+        scope.collections[name] = Collection(self._number, link, source, condition)
+
+    def _enable(self, statement: Statement, keyspaces: Keyspaces, context: Path) -> None:
+        source = statement.paths[0]
+        _check_source(source, keyspaces)
+        scope, name = _split(full_source(source), ())
+        found = self._scopes.setdefault(scope, Scope())
+        if name not in found.collections:
+            self._add(found, name, LOCAL, source)
+        found.connect(LOCAL)
+
+    def _disable(self, statement: Statement, context: Path) -> None:
+        scope, name = _split(full_source(statement.paths[0]), ())
+        self._collection(scope, name)
+        del self._scopes[scope].collections[name]
 
     def _drop_collection(self, statement: Statement, context: Path) -> None:
         scope, name = _split(statement.paths[0], context)
@@ -267,8 +256,8 @@ class Analytics:
             found = self._scope(scope)
             link = None if name == LOCAL else self._link(scope, name)
             if link is None or link.kind == "couchbase":
-                change = set.add if statement.kind == "connect_link" else set.discard
-                change(found.connected, name)
+                change = found.connect if statement.kind == "connect_link" else found.disconnect
+                change(name)
             else:
                 raise AnalyticsRefused(
                     errors.COMPILATION,
@@ -277,23 +266,15 @@ class Analytics:
 
     # Metadata.
 
-    def _select(self, statement: Statement) -> Iterator[Any]:
-        name = statement.paths[0][1]
+    def metadata(self, name: str) -> list[dict[str, Any]]:
+        """The rows of a collection of the scope ``Metadata``.
+
+        :raises AnalyticsRefused: COLLECTION_UNKNOWN.
+        """
         make = _METADATA.get(name)
         if make is None:
-            raise AnalyticsRefused(
-                errors.COLLECTION_UNKNOWN,
-                f"Cannot find analytics collection {name} in analytics scope Metadata nor an alias"
-                f" with name {name}",
-            )
-        return (
-            row
-            for row in make(self)
-            if all(
-                (row.get(column) == text) is (operator == "=")
-                for column, operator, text in statement.comparisons
-            )
-        )
+            raise _unknown("Metadata", name)
+        return list(make(self))
 
     def _scope_rows(self) -> Iterator[dict[str, Any]]:
         for name in self._scopes:
@@ -349,8 +330,16 @@ def _split(path: Path, context: Path) -> tuple[str, str]:
     return "/".join(path[:-1] or context), path[-1]
 
 
+def _unknown(scope: str, name: str) -> AnalyticsRefused:
+    return AnalyticsRefused(
+        errors.COLLECTION_UNKNOWN,
+        f"Cannot find analytics collection {name} in analytics scope {scope} nor an alias with"
+        f" name {name}",
+    )
+
+
 def _check_source(source: Path, keyspaces: Keyspaces) -> None:
-    bucket, scope, collection = (*source, "_default", "_default")[:3]
+    bucket, scope, collection = full_source(source)
     if len(source) not in (1, 3) or collection not in keyspaces.get(bucket, {}).get(scope, {}):
         raise AnalyticsRefused(
             errors.COMPILATION, f"Bucket or collection {'.'.join(source)} does not exist"
@@ -365,6 +354,11 @@ _STATEMENTS: dict[str, Callable[[Analytics, Statement, Path], None]] = {
     "drop_index": Analytics._drop_index,
     "connect_link": Analytics._connect,
     "disconnect_link": Analytics._connect,
+    "disable_analytics": Analytics._disable,
+}
+_CREATIONS: dict[str, Callable[[Analytics, Statement, Keyspaces, Path], None]] = {
+    "create_collection": Analytics._create_collection,
+    "enable_analytics": Analytics._enable,
 }
 _METADATA: dict[str, Callable[[Analytics], Iterator[dict[str, Any]]]] = {
     "Dataverse": Analytics._scope_rows,

@@ -1,17 +1,16 @@
 """The HTTP requests of the analytics service.
 
 Paths and answers are those of Couchbase's documentation, *Analytics REST APIs*. Statements that
-manage collections are carried out, and metadata is read back; every other query is answered with
-an error that says that it is not evaluated.
+manage collections are carried out; queries are answered by the evaluator of SQL++.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
+from txcouchbase.testing.analytics.datasets import condition_of
+from txcouchbase.testing.analytics.envelope import render
 from txcouchbase.testing.analytics.errors import (
     COMPILATION,
     FORBIDDEN,
@@ -19,66 +18,17 @@ from txcouchbase.testing.analytics.errors import (
     REQUEST,
     AnalyticsRefused,
 )
+from txcouchbase.testing.analytics.evaluation import answer_to
 from txcouchbase.testing.analytics.links import link_of
-from txcouchbase.testing.analytics.metadata import DEFAULT_SCOPE
-from txcouchbase.testing.analytics.statements import Path, Query, parse
+from txcouchbase.testing.analytics.requests import Request, fields_of_call, request_of
+from txcouchbase.testing.analytics.statements import is_query, parse, split_use
 from txcouchbase.testing.http.calls import Answer, Call, HttpRefused, json_answer
-from txcouchbase.testing.http.envelope import framed, peek
 from txcouchbase.testing.http.routes import Handler, Route
-from txcouchbase.testing.http.rows import encoded
-from txcouchbase.testing.query.envelope import Counted
 
 if TYPE_CHECKING:
     from txcouchbase.testing.cluster import ClusterState
 
 __all__ = ["ROUTES", "failure", "render", "statement_of"]
-
-NOT_EVALUATED = (
-    "Internal error: this node stores analytics collections and does not evaluate queries;"
-    " script an answer"
-)
-ELAPSED = {"elapsedTime": "1.0ms", "executionTime": "0.5ms"}
-
-
-def render(
-    rows: Iterable[Any], metadata: dict[str, Any], errors: list[dict[str, Any]], call: Call
-) -> Answer:
-    """An answer of rows, as the analytics service sends it.
-
-    :param rows: the results.
-    :param metadata: members beside the rows: ``status``, ``signature``, ``warnings``; those of
-        ``metrics`` are made where they lack.
-    :param errors: each with ``code`` and ``msg``.
-    :param call: the request.
-    """
-    some, results = peek(rows)
-    fields = _fields(call)
-    status = metadata.get("status", "fatal" if errors else "success")
-    if status != "success" and not errors:
-        # Clients need the error of what has not succeeded.
-        errors = [{"code": INTERNAL, "msg": f"Internal error: the request ended as {status}"}]
-    counted = Counted()
-
-    def rest() -> dict[str, Any]:
-        made: dict[str, Any] = {"requestID": str(uuid4()), "signature": {"*": "*"}}
-        if isinstance(fields.get("client_context_id"), str):
-            made["clientContextID"] = fields["client_context_id"]
-        if errors:
-            made["errors"] = errors
-        metrics: dict[str, Any] = ELAPSED | {
-            "resultCount": counted.count,
-            "resultSize": counted.size,
-            "processedObjects": counted.count,
-        }
-        if errors:
-            metrics["errorCount"] = len(errors)
-        if metadata.get("warnings"):
-            metrics["warningCount"] = len(metadata["warnings"])
-        given = metadata.get("metrics") or {}
-        return made | metadata | {"status": status, "metrics": metrics | given}
-
-    chunks = framed("results", counted.rows(encoded(results)), rest)
-    return Answer(chunks, 400 if errors and not some else 200)
 
 
 def failure(reason: str) -> dict[str, Any]:
@@ -87,20 +37,9 @@ def failure(reason: str) -> dict[str, Any]:
     return {"errors": [error.as_dict()], "status": "fatal"}
 
 
-def _fields(call: Call) -> dict[str, Any]:
-    """The parameters of a request for a statement; none where the body holds none."""
-    try:
-        if "x-www-form-urlencoded" in call.headers.get("content-type", ""):
-            return {**call.arguments, **call.form()}
-        body = call.json() if call.body else {}
-    except HttpRefused:
-        return {}
-    return {**call.arguments, **body} if isinstance(body, dict) else {}
-
-
 def statement_of(state: ClusterState, call: Call) -> str:
     """The statement of a request, in which scripts search; of others, method, path and body."""
-    statement = _fields(call).get("statement")
+    statement = fields_of_call(call).get("statement")
     if isinstance(statement, str):
         return statement
     return f"{call.operation} {call.body.decode('utf-8', 'replace')}"
@@ -109,46 +48,38 @@ def statement_of(state: ClusterState, call: Call) -> str:
 def _statement(state: ClusterState, call: Call) -> Answer:
     """Carry a statement out."""
     try:
-        rows = _rows(state, call)
+        request = _in_its_scope(state, request_of(fields_of_call(call)))
+        if is_query(request.statement):
+            _check(call, "analytics")
+            return answer_to(state, call, request)
+        _change(state, call, request)
     except AnalyticsRefused as refused:
         answer = render((), {}, [refused.as_dict()], call)
         answer.code = refused.status
         return answer
-    return render(rows, {}, [], call)
+    return render((), {}, [], call)
 
 
-def _rows(state: ClusterState, call: Call) -> Iterator[Any]:
-    fields = _fields(call)
-    text = fields.get("statement")
-    if not isinstance(text, str) or not text.strip():
-        raise AnalyticsRefused(REQUEST, "Required parameter missing: statement")
-    context = _context(fields.get("query_context"))
-    parsed = parse(text)
-    changes = not isinstance(parsed, Query) and parsed.kind != "select_metadata"
-    _check(call, "analytics_manage" if changes else "analytics")
-    if isinstance(parsed, Query):
-        if parsed.collection is not None:
-            state.analytics.check_collection(parsed.collection, context)
-        raise AnalyticsRefused(INTERNAL, NOT_EVALUATED)
-    if changes and fields.get("readonly") in (True, "true"):
+def _in_its_scope(state: ClusterState, request: Request) -> Request:
+    scope, statement = split_use(request.statement)
+    if scope is None:
+        return request
+    state.analytics.check_scope("/".join(scope))
+    return replace(request, statement=statement, context=scope)
+
+
+def _change(state: ClusterState, call: Call, request: Request) -> None:
+    """Carry out a statement that is no query."""
+    parsed = parse(request.statement)
+    _check(call, "analytics_manage")
+    if request.readonly:
         raise AnalyticsRefused(
             COMPILATION, f"{parsed.kind.replace('_', ' ').upper()} is prohibited: readonly"
         )
+    if parsed.condition is not None:
+        condition_of(state, parsed.condition)
     keyspaces = {bucket.name: bucket.manifest.scopes() for bucket in state.buckets.values()}
-    return state.analytics.execute(parsed, keyspaces, context)
-
-
-def _context(given: Any) -> Path:
-    """The scope that a query context names.
-
-    :raises AnalyticsRefused: REQUEST, for one of another form.
-    """
-    if given in (None, ""):
-        return (DEFAULT_SCOPE,)
-    match = re.fullmatch(r"default:((?:`[^`]+`|\w+)(?:\.(?:`[^`]+`|\w+))*)", str(given))
-    if match is None:
-        raise AnalyticsRefused(REQUEST, f"Invalid value for query_context: {given}")
-    return tuple(part.strip("`") for part in re.findall(r"`[^`]+`|\w+", match.group(1)))
+    state.analytics.execute(parsed, keyspaces, request.context)
 
 
 def _check(call: Call, permission: str) -> None:

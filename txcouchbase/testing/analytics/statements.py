@@ -1,4 +1,4 @@
-"""Statements of the analytics service, and what they say. No I/O."""
+"""Statements of the analytics service that are no queries, and what they say. No I/O."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from txcouchbase.testing.analytics.errors import COMPILATION, INTERNAL, AnalyticsRefused
+from txcouchbase.testing.analytics.errors import COMPILATION, AnalyticsRefused, not_done
 
 if TYPE_CHECKING:
     from lark import Lark
 
-__all__ = ["Path", "Query", "Statement", "parse"]
+__all__ = ["Path", "Statement", "is_query", "parse", "split_use"]
 
 Path = tuple[str, ...]
 """A name with what it is qualified by."""
@@ -24,21 +24,17 @@ Path = tuple[str, ...]
 MAX_STATEMENT = 64 * 1024
 """Characters of the longest statement that is looked at."""
 
-_QUERY = frozenset(("select", "from", "with", "let"))
+_QUERY = re.compile(
+    r"(?:\s|\(|--[^\n]*|/\*(?:[^*]|\*(?!/))*\*/)*(?:select|from|with|let)\b", re.IGNORECASE
+)
+_PART = r"`[^`]+`|\w+"
+_USE = re.compile(rf"\s*use\s+((?:{_PART})(?:\s*\.\s*(?:{_PART}))*)\s*;(?=.*\S)", re.I | re.S)
 _UNDONE = re.compile(
-    r"(alter|analyze|copy|delete|execute|explain|insert|load|refresh|set|truncate|update|upsert|use"
+    r"(alter(?!\s+collection)|analyze|copy|delete|execute|explain|insert|load|refresh|set|truncate"
+    r"|update|upsert|use"
     r"|(?:create|drop)\s+(?:or\s+replace\s+)?(?!dataset|dataverse|index|analytics\s+scope"
     r"|analytics\s+collection)\w+(?:\s+\w+)?)\b",
     re.IGNORECASE,
-)
-_TOKENS = re.compile(
-    r"""
-    (?:\s+|--[^\n]*|/\*(?:[^*]|\*(?!/))*(?:\*/|\Z))
-    | ("(?:[^"\\]|\\.)*(?:"|\\?\Z)|'(?:[^'\\]|\\.)*(?:'|\\?\Z))
-    | (`[^`]*(?:`|\Z)|[\w$]+)
-    | (.)
-    """,
-    re.DOTALL | re.VERBOSE,
 )
 
 
@@ -53,7 +49,6 @@ class Statement:
     :param condition: which documents a collection takes; None for all.
     :param fields: of an index: names and types.
     :param options: after ``WITH``.
-    :param comparisons: field, operator and text of each condition on metadata.
     """
 
     kind: str
@@ -63,21 +58,23 @@ class Statement:
     condition: str | None = None
     fields: tuple[tuple[Path, str], ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
-    comparisons: tuple[tuple[str, str, str], ...] = ()
 
 
-@dataclass(frozen=True)
-class Query:
-    """A query over collections, which is not evaluated.
-
-    :param collection: the first one that it reads; None where it reads none.
-    """
-
-    collection: Path | None
+def split_use(text: str) -> tuple[Path | None, str]:
+    """The scope that ``USE`` before a statement names, None without it, and the statement."""
+    match = _USE.match(text)
+    if match is None:
+        return None, text
+    return tuple(part.strip("`") for part in re.findall(_PART, match.group(1))), text[match.end() :]
 
 
-def parse(text: str) -> Statement | Query:
-    """What a statement says.
+def is_query(text: str) -> bool:
+    """Whether a statement begins as one that reads collections."""
+    return _QUERY.match(text) is not None
+
+
+def parse(text: str) -> Statement:
+    """What a statement says that is no query.
 
     :raises AnalyticsRefused: COMPILATION for one that is none, INTERNAL for one that is not done.
     :raises ImportError: without lark.
@@ -92,16 +89,9 @@ def parse(text: str) -> Statement | Query:
     try:
         tree = parser.parse(text)
     except UnexpectedInput as error:
-        words = _words(text)
-        first = words[0].lower() if words else ""
-        if first in _QUERY:
-            return Query(_first_collection(words))
         undone = _UNDONE.match(text.lstrip())
         if undone is not None:
-            name = " ".join(undone.group(1).upper().split())
-            raise AnalyticsRefused(
-                INTERNAL, f"Internal error: {name} is not done by this node; script an answer"
-            ) from None
+            raise not_done(" ".join(undone.group(1).upper().split())) from None
         line, column = max(getattr(error, "line", 1), 1), max(getattr(error, "column", 1), 1)
         raise AnalyticsRefused(
             COMPILATION, f"Syntax error: In line {line} at column {column}: {_near(text, error)}"
@@ -128,25 +118,6 @@ def _near(text: str, error: Any) -> str:
     return f"Encountered {text[position : position + 20].split(chr(10))[0]!r}"
 
 
-def _words(text: str) -> list[str]:
-    """The tokens of a statement: words, quoted names, strings and signs."""
-    return ["".join(groups) for groups in _TOKENS.findall(text) if any(groups)]
-
-
-def _first_collection(words: list[str]) -> Path | None:
-    """What the first FROM that is followed by a name reads."""
-    for position, word in enumerate(words[:-1]):
-        if word.lower() != "from" or not re.match(r"[`\w$]", words[position + 1]):
-            continue
-        path = [words[position + 1].strip("`")]
-        for sign, name in zip(words[position + 2 :: 2], words[position + 3 :: 2], strict=False):
-            if sign != ".":
-                break
-            path.append(name.strip("`"))
-        return tuple(path)
-    return None
-
-
 # From trees to statements.
 
 _Tree = Any
@@ -166,10 +137,6 @@ def _children(tree: _Tree, rule: str) -> list[_Tree]:
 
 def _token(tree: _Tree, kind: str) -> str | None:
     return next((str(each) for each in tree.children if getattr(each, "type", None) == kind), None)
-
-
-def _text(token: str) -> str:
-    return re.sub(r"\\(.)", r"\1", token[1:-1])
 
 
 def _plain(tree: _Tree) -> Statement:
@@ -217,18 +184,7 @@ def _connect_link(tree: _Tree) -> Statement:
     return Statement(plain.kind, plain.paths, options=options)
 
 
-def _select_metadata(tree: _Tree) -> Statement | Query:
-    plain = _plain(tree)
-    if len(plain.paths[0]) != 2 or plain.paths[0][0] != "Metadata":
-        return Query(plain.paths[0])
-    comparisons = tuple(
-        (_path(each.children[0])[-1], str(each.children[1]), _text(str(each.children[2])))
-        for each in _children(tree, "comparison")
-    )
-    return Statement(plain.kind, plain.paths, comparisons=comparisons)
-
-
-_RULES: dict[str, Callable[[_Tree], Statement | Query]] = {
+_RULES: dict[str, Callable[[_Tree], Statement]] = {
     "create_scope": _plain,
     "drop_scope": _plain,
     "create_collection": _create_collection,
@@ -237,5 +193,6 @@ _RULES: dict[str, Callable[[_Tree], Statement | Query]] = {
     "drop_index": _plain,
     "connect_link": _connect_link,
     "disconnect_link": _plain,
-    "select_metadata": _select_metadata,
+    "enable_analytics": _plain,
+    "disable_analytics": _plain,
 }

@@ -70,6 +70,7 @@ class Call:
     :param headers: by names in lower case.
     :param account: who asks, None before the login was checked.
     :param names: what the placeholders of the route stand for.
+    :param node: the number of the node that was asked.
     """
 
     service: str
@@ -80,6 +81,7 @@ class Call:
     body: bytes = field(default=b"", repr=False)
     account: Account | None = None
     names: dict[str, str] = field(default_factory=dict)
+    node: int = 0
 
     @property
     def operation(self) -> str:

@@ -40,7 +40,7 @@ def framed(
 
     :param name: the name of the array.
     :param batches: rows as JSON; an empty batch is an empty chunk, which says "not yet".
-    :param rest: makes the members after the rows, when those are out; at least one.
+    :param rest: makes the members after the rows, when those are out.
     :param head: the members before the rows.
     :raises Severed: from `batches`.
     """
@@ -53,4 +53,5 @@ def framed(
             separator = b","
         else:
             yield b""
-    yield b"]," + msgspec.json.encode(rest())[1:]
+    after = msgspec.json.encode(rest())
+    yield b"]," + after[1:] if after != b"{}" else b"]}"

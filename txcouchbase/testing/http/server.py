@@ -68,15 +68,18 @@ class _ServiceResource(Resource):
 
     isLeaf = True
 
-    def __init__(self, service: HttpService, state: ClusterState, exchanges: _Exchanges) -> None:
+    def __init__(
+        self, service: HttpService, state: ClusterState, exchanges: _Exchanges, node: int
+    ) -> None:
         super().__init__()
+        self._node = node
         self._service = service
         self._state = state
         self._exchanges = exchanges
 
     def render(self, request: Request) -> int:
         """Answer, now or later."""
-        call = Call(self._service.name, request.method.decode("latin-1"), "")
+        call = Call(self._service.name, request.method.decode("latin-1"), "", node=self._node)
         path, _, query = request.uri.partition(b"?")
         # A request may name the whole URL.
         if not path.startswith(b"/"):
@@ -298,14 +301,17 @@ class HttpFactory(WrappingFactory):
     :param service: what it serves.
     :param state: the cluster.
     :param reactor: keeps its time.
+    :param node: the number of the node whose port it is.
     """
 
     noisy = False
     protocol = _Connection
 
-    def __init__(self, service: HttpService, state: ClusterState, reactor: Any) -> None:
+    def __init__(
+        self, service: HttpService, state: ClusterState, reactor: Any, node: int = 0
+    ) -> None:
         self._exchanges = _Exchanges(reactor)
-        resource = _ServiceResource(service, state, self._exchanges)
+        resource = _ServiceResource(service, state, self._exchanges, node)
         site = _QuietSite(resource, requestFactory=_LimitedRequest, timeout=None, reactor=reactor)
         super().__init__(site)
         self._waiting: list[Deferred[None]] = []

@@ -190,4 +190,5 @@ def _recorded(call: Call, now: float) -> RecordedRequest:
         at=now,
         options=without_secrets(options),
         body=call.body,
+        node=call.node,
     )

@@ -86,6 +86,9 @@ def _select_bucket(session: Session, request: Request) -> bytes:
     if bucket is None:
         # A server does not tell a bucket that is missing from one that is forbidden.
         raise Refused(Status.EACCESS)
+    if session.cluster.topology.all[session.node].failed_over:
+        # As if it had not heard of the bucket yet, so that clients try another node.
+        raise Refused(Status.KEY_ENOENT)
     session.select(bucket)
     return reply(request)
 
@@ -93,7 +96,7 @@ def _select_bucket(session: Session, request: Request) -> bytes:
 def _cluster_config(session: Session, request: Request) -> bytes:
     session.require_login()
     bucket = None if session.bucket is None else session.selected()
-    value = session.cluster.config_bytes(bucket)
+    value = session.cluster.config_bytes(bucket, session.node)
     return reply(request, value=value, datatype=DATATYPE_JSON if session.json else 0)
 
 

@@ -6,26 +6,28 @@ that a lookup needs no parsing. The head and tail of a document's GET response a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from struct import Struct
+from typing import TYPE_CHECKING
 from uuid import uuid4
 from zlib import crc32
 
 from txcouchbase.testing.kv.frames import DATATYPE_JSON
+from txcouchbase.testing.kv.limits import ALWAYS_SMALL, MAX_COLLECTION_KEY, MAX_KEY, check_size
 from txcouchbase.testing.kv.manifest import Manifest, split_leb128
-from txcouchbase.testing.kv.settings import DURABILITY_LEVELS, BucketSettings
+from txcouchbase.testing.kv.settings import BucketSettings
 from txcouchbase.testing.kv.status import Refused, Status
+from txcouchbase.testing.topology import NOWHERE, Copies
 from txcouchbase.testing.views.designs import DesignDocument
 
-__all__ = ["LOCKED_CAS", "MAX_VALUE", "VBUCKETS", "Bucket", "Document", "vbucket_of"]
+if TYPE_CHECKING:
+    from txcouchbase.testing.kv.durability import ReplicasMissing
+
+__all__ = ["LOCKED_CAS", "VBUCKETS", "Bucket", "Document", "vbucket_of"]
 
 VBUCKETS = BucketSettings.vbuckets
 """How many vBuckets a bucket has if nobody says how many; servers have 1024, on macOS 64."""
 
-MAX_VALUE = 20 * 1024 * 1024
-"""Bytes of the longest document."""
-
-MAX_KEY = 250
-MAX_COLLECTION_KEY = 246
 RELATIVE_EXPIRY = 30 * 24 * 3600
 """Expiries up to this many seconds are relative, longer ones are times since the epoch."""
 
@@ -124,7 +126,12 @@ class Bucket:
         """Whether the bucket is gone; connections that have it selected are told."""
         self.configure(settings or BucketSettings())
         self.vbuckets = self.settings.vbuckets
+        self.copies = Copies([(0, *[NOWHERE] * self.settings.replicas)] * self.vbuckets)
         self._renew()
+        self.uncommitted: set[bytes] = set()
+        """Keys of documents of which a durable write waits."""
+        self.withheld: ReplicasMissing | None = None
+        """What the mutation that is under way must wait for."""
         self._cas = 0
         self._heads: dict[tuple[int, int], bytes] = {}
 
@@ -137,7 +144,30 @@ class Bucket:
 
     def _renew(self) -> None:
         self.seqnos = [0] * self.vbuckets
+        self.former: dict[int, tuple[int, int]] = {}
+        """By the UUIDs of histories that ended: the vBucket, and its sequence number then."""
         self.vbucket_uuids = [uuid4().int & 0xFFFFFFFFFFFF for _ in range(self.vbuckets)]
+
+    def take_over(self, vbuckets: Iterable[int]) -> None:
+        """Begin a new history of vBuckets that have become active elsewhere.
+
+        Those that are active nowhere are empty from now on.
+        """
+        lost = set()
+        for vbucket in vbuckets:
+            self.former[self.vbucket_uuids[vbucket]] = vbucket, self.seqnos[vbucket]
+            self.vbucket_uuids[vbucket] = uuid4().int & 0xFFFFFFFFFFFF
+            if self.copies.chains[vbucket][0] == NOWHERE:
+                self.seqnos[vbucket] = 0
+                lost.add(vbucket)
+        if lost:
+            for store in (self.documents, self.tombstones):
+                for key in [key for key in store if self.vbucket_of(key) in lost]:
+                    del store[key]
+
+    def vbucket_of(self, key: bytes) -> int:
+        """The vBucket of a key of the wire."""
+        return vbucket_of(key[split_leb128(key)[1] :], self.vbuckets)
 
     def flush(self) -> None:
         """Forget all documents; scopes and collections stay."""
@@ -166,25 +196,13 @@ class Bucket:
         :param dropped: the numbers that may have been used since then.
         """
         self.manifest.outgrow(dropped)
+        self.uncommitted.clear()
         self._renew()
 
     def drop(self) -> None:
         """Forget everything."""
         self.flush()
         self.dropped = True
-
-    def check_durability(self, level: int) -> None:
-        """Whether a write can be as durable as it must be.
-
-        :param level: what the client asks for, the number of one of `DURABILITY_LEVELS`.
-        :raises Refused: DURABILITY_INVALID_LEVEL where a bucket cannot have that level,
-            DURABILITY_IMPOSSIBLE where replicas are missing.
-        """
-        settings = self.settings
-        if settings.ephemeral and level > DURABILITY_LEVELS.index("majority"):
-            raise Refused(Status.DURABILITY_INVALID_LEVEL)
-        if settings.replicas and (level or settings.durability != "none"):
-            raise Refused(Status.DURABILITY_IMPOSSIBLE)
 
     def next_cas(self, now: float) -> int:
         """A CAS above every other: nanoseconds, whose low 16 bits count within one instant."""
@@ -284,9 +302,13 @@ class Bucket:
         :param deleted: write a tombstone.
         :param cas: a CAS already drawn by `next_cas` for this mutation.
         :raises Refused: E2BIG.
+        :raises ReplicasMissing: for a durable write that must wait.
         """
-        if len(value) > MAX_VALUE:
-            raise Refused(Status.E2BIG)
+        if len(value) > ALWAYS_SMALL or xattrs or (document is not None and document.xattrs):
+            kept = document.xattrs if document is not None else ""
+            check_size(len(value), kept if xattrs is None else xattrs)
+        if self.withheld is not None:
+            self._withhold(key)
         if (self._max_ttl or self.manifest.has_limits) and not deleted:
             expiry = self.limited(key, expiry, now)
         if document is None:
@@ -323,6 +345,8 @@ class Bucket:
 
     def delete(self, key: bytes, document: Document, vbucket: int, now: float) -> None:
         """Delete a document; its system attributes stay, as a server keeps them."""
+        if self.withheld is not None:
+            self._withhold(key)
         self._mutate(document, vbucket, now, 0)
         self._bury(key, document, now)
 
@@ -375,6 +399,12 @@ class Bucket:
         self.seqnos[vbucket] = document.seqno = self.seqnos[vbucket] + 1
         document.revision += 1
         return cas
+
+    def _withhold(self, key: bytes) -> None:
+        withheld, self.withheld = self.withheld, None
+        assert withheld is not None
+        self.uncommitted.add(key)
+        raise withheld
 
     def _head(self, length: int, datatype: int) -> bytes:
         # Documents of one length share one head.

@@ -65,6 +65,14 @@ def _found(bucket: Bucket, request: Request, document: Document, cas: int | None
     )
 
 
+def _get_replica(session: Session, request: Request) -> bytes:
+    _bare(request, 0)
+    bucket = session.require_bucket(request, replica=True)
+    document = bucket.get(request.key, request.now)
+    # Replicas know of no locks.
+    return _found(bucket, request, document, document.cas)
+
+
 def _set(session: Session, request: Request) -> bytes:
     bucket = session.require_writable(request)
     if len(request.extras) != 8:
@@ -242,6 +250,7 @@ def _get_meta(session: Session, request: Request) -> bytes:
 
 HANDLERS: dict[int, Handler] = {
     Opcode.GET: _get,
+    Opcode.GET_REPLICA: _get_replica,
     Opcode.SET: _set,
     Opcode.ADD: _add,
     Opcode.REPLACE: _replace,
@@ -260,5 +269,5 @@ HANDLERS: dict[int, Handler] = {
 READING_WRITES = frozenset({Opcode.GET_AND_TOUCH, Opcode.GET_LOCKED})
 """Operations that need the right to read and the right to write."""
 
-READS = READING_WRITES | {Opcode.GET, Opcode.GET_META}
+READS = READING_WRITES | {Opcode.GET, Opcode.GET_REPLICA, Opcode.GET_META}
 """Operations that need the right to read."""

@@ -15,8 +15,7 @@ from txcouchbase.testing.kv.status import Refused, Status
 
 __all__ = ["LOOKUPS", "MUTATIONS", "Path", "dump", "load_value", "parse"]
 
-MAX_LENGTH = 1024
-MAX_DEPTH = 32
+MAX_STEPS = 31
 
 Path = list[str | int]
 """Names of members and indexes of elements, -1 for the last; empty for the whole."""
@@ -31,8 +30,6 @@ def parse(text: bytes) -> Path:
 
     :raises Refused: PATH_E2BIG or PATH_EINVAL.
     """
-    if len(text) > MAX_LENGTH:
-        raise Refused(Status.PATH_E2BIG)
     try:
         path = text.decode("utf-8")
     except UnicodeDecodeError:
@@ -54,7 +51,7 @@ def parse(text: bytes) -> Path:
             raise Refused(Status.PATH_EINVAL)
         steps.append(member[2] if member[1] is None else member[1].replace("``", "`"))
         at = member.end()
-    if len(steps) > MAX_DEPTH:
+    if len(steps) > MAX_STEPS:
         raise Refused(Status.PATH_E2BIG)
     return steps
 

@@ -13,15 +13,17 @@ from twisted.python.failure import Failure
 from zope.interface.declarations import implementer
 
 from txcouchbase.testing.cluster import ClusterState
-from txcouchbase.testing.kv.frames import ALT_REQUEST, MAX_BODY, REQUEST, Request
+from txcouchbase.testing.kv.bucket import Bucket
+from txcouchbase.testing.kv.durability import ReplicasMissing, outcome_of
+from txcouchbase.testing.kv.frames import ALT_REQUEST, MAX_BODY, REQUEST, Request, reply
 from txcouchbase.testing.kv.session import Session
-from txcouchbase.testing.kv.status import Malformed
+from txcouchbase.testing.kv.status import Malformed, Status
 from txcouchbase.testing.kv.watch import Outcome, watched
 
 __all__ = ["KeyValueFactory", "KeyValueProtocol"]
 
-_START = Struct(">HHBBHI")
-"""The header up to the opaque; magic and opcode in one number."""
+_START = Struct(">HHxxHI")
+"""Of a header: magic and opcode in one number, the lengths of key and body, the vBucket between."""
 
 _PLAIN_GET = 0x8000
 
@@ -41,11 +43,13 @@ class KeyValueProtocol(Protocol):
 
     def __init__(self, factory: KeyValueFactory) -> None:
         self._factory = factory
-        self.session = Session(factory.cluster)
+        self.session = Session(factory.cluster, factory.node)
+        self.session.wake = self._try_again
         self._partial: list[bytes] = []
         self._have = 0
         self._need = 0
-        self._late: dict[Any, Outcome] = {}
+        self._late: set[Any] = set()
+        self._waiting: dict[Any, tuple[Bucket, Request]] = {}
         self._stalled: list[Outcome] = []
         self._reading = True
 
@@ -61,9 +65,12 @@ class KeyValueProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Forget the connection."""
         self._partial.clear()
-        for call in self._late:
+        for call in (*self._late, *self._waiting):
             call.cancel()
+        for bucket, request in self._waiting.values():
+            bucket.uncommitted.discard(request.key)
         self._late.clear()
+        self._waiting.clear()
         self._stalled.clear()
         self._factory.lost(self)
 
@@ -97,13 +104,13 @@ class KeyValueProtocol(Protocol):
     def _answer(self, data: bytes, output: list[bytes]) -> int:
         """Append the responses to all complete requests; return where the next one starts."""
         session = self.session
-        find = session.find
+        find, active = session.find, session.active
         start_of = _START.unpack_from
         size = len(data)
         now = self._factory.cluster.seconds()
         at = 0
         while size - at >= 24:
-            code, key_length, _, _, _, body = start_of(data, at)
+            code, key_length, vbucket, body = start_of(data, at)
             stop = at + 24 + body
             if stop > size:
                 if code >> 8 not in (REQUEST, ALT_REQUEST):
@@ -112,21 +119,24 @@ class KeyValueProtocol(Protocol):
                     raise Malformed(f"a body of {body} bytes is longer than {MAX_BODY}")
                 break
             # The way for most: a plain GET of a document with nothing to look at first.
-            if code == _PLAIN_GET and body == key_length:
+            if code == _PLAIN_GET and body == key_length and vbucket in active:
                 document = find(data[at + 24 : stop])
                 if document is not None and document.head:
                     output += (document.head, data[at + 12 : at + 16], document.tail)
                     at = stop
                     continue
             request = Request(data, at, now)
-            if self._factory.cluster.watched:
-                output.append(self._watched(request))
-            else:
-                output.append(session.answer(request))
+            try:
+                if self._factory.cluster.watched:
+                    output.append(self._watched(request))
+                else:
+                    output.append(session.answer(request))
+            except ReplicasMissing as missing:
+                self._wait(request, missing.seconds)
             at = stop
             if session.closing:
                 return size
-            find = session.find
+            find, active = session.find, session.active
         return at
 
     def _watched(self, request: Request) -> bytes:
@@ -141,14 +151,41 @@ class KeyValueProtocol(Protocol):
 
     def _send_later(self, outcome: Outcome) -> None:
         def send() -> None:
-            del self._late[call]
-            if self._factory.held:
-                self._stalled.append(outcome)
-            else:
-                self._send(outcome)
+            self._late.remove(call)
+            self._send_unless_held(outcome)
 
         call = self._factory.reactor.callLater(outcome.delay, send)
-        self._late[call] = outcome
+        self._late.add(call)
+
+    def _wait(self, request: Request, seconds: float) -> None:
+        """Take a durable write back when its time is over, if the cluster does not change."""
+        bucket = self.session.bucket
+        assert bucket is not None
+
+        def give_up() -> None:
+            del self._waiting[call]
+            bucket.uncommitted.discard(request.key)
+            self._send_unless_held(Outcome(reply(request, Status.SYNC_WRITE_AMBIGUOUS)))
+
+        call = self._factory.reactor.callLater(seconds, give_up)
+        self._waiting[call] = bucket, request
+
+    def _try_again(self) -> None:
+        """Carry durable writes out whose replicas answer again."""
+        for call, (bucket, request) in list(self._waiting.items()):
+            bucket.uncommitted.discard(request.key)
+            request.now = self._factory.cluster.seconds()
+            response = outcome_of(self.session, bucket, request)
+            if response is not None:
+                call.cancel()
+                del self._waiting[call]
+                self._send_unless_held(Outcome(response))
+
+    def _send_unless_held(self, outcome: Outcome) -> None:
+        if self._factory.held:
+            self._stalled.append(outcome)
+        else:
+            self._send(outcome)
 
     def _send(self, outcome: Outcome) -> None:
         if self.session.closing:
@@ -162,7 +199,7 @@ class KeyValueProtocol(Protocol):
     def _keep(self, rest: bytes) -> None:
         self._partial = [rest]
         self._have = len(rest)
-        self._need = 24 + _START.unpack_from(rest)[5] if len(rest) >= 24 else 24
+        self._need = 24 + _START.unpack_from(rest)[3] if len(rest) >= 24 else 24
 
     def _refuse(self, reason: str) -> None:
         self.log.warn(
@@ -211,13 +248,15 @@ class KeyValueFactory(Factory):
 
     :param cluster: what they share.
     :param reactor: keeps the time of answers that are delayed.
+    :param node: the number of the node whose port it is.
     """
 
     noisy = False
 
-    def __init__(self, cluster: ClusterState, reactor: Any = None) -> None:
+    def __init__(self, cluster: ClusterState, reactor: Any = None, node: int = 0) -> None:
         self.cluster = cluster
         self.reactor = reactor
+        self.node = node
         self.held = False
         self.connections: set[KeyValueProtocol] = set()
         self._waiting: list[Deferred[None]] = []

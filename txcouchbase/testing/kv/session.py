@@ -9,7 +9,10 @@ from twisted.logger import Logger
 
 from txcouchbase.testing.cluster import ClusterState
 from txcouchbase.testing.kv.bucket import Bucket, Document
-from txcouchbase.testing.kv.frames import Feature, Opcode, Request, durability_of, reply
+from txcouchbase.testing.kv.durability import ReplicasMissing
+from txcouchbase.testing.kv.durability import check as check_durability
+from txcouchbase.testing.kv.frames import DATATYPE_JSON, Feature, Opcode, Request, reply
+from txcouchbase.testing.kv.scans import Scans
 from txcouchbase.testing.kv.scram import Scram
 from txcouchbase.testing.kv.status import Malformed, Refused, Status
 
@@ -23,16 +26,22 @@ def _no_document(key: bytes) -> Document | None:
     return None
 
 
+def _nothing() -> None:
+    pass
+
+
 class Session:
     """The state of one connection.
 
     :param cluster: what it shares with the others.
+    :param node: the number of the node that it is connected to.
     """
 
     log = Logger()
 
-    def __init__(self, cluster: ClusterState) -> None:
+    def __init__(self, cluster: ClusterState, node: int = 0) -> None:
         self.cluster = cluster
+        self.node = node
         self.account: Account | None = None
         self.bucket: Bucket | None = None
         self.handlers = HANDLERS
@@ -45,9 +54,18 @@ class Session:
         self.closing = False
         self.find: Callable[[bytes], Document | None] = _no_document
         """Looks a key of the wire up, once such keys need neither checks nor changes."""
+        self.wake: Callable[[], None] = _nothing
+        """Called when the cluster has changed, for what waits for that."""
+        self.active: frozenset[int] = frozenset()
+        """The vBuckets of the bucket that are active on this node."""
+        self.scans = Scans()
 
     def answer(self, request: Request) -> bytes:
-        """The response to a request; whatever goes wrong becomes a status."""
+        """The response to a request; whatever goes wrong becomes a status.
+
+        :raises Malformed: where what follows cannot be understood either.
+        :raises ReplicasMissing: for a write that must wait.
+        """
         handler = self.handlers.get(request.opcode)
         try:
             if handler is None:
@@ -57,10 +75,17 @@ class Session:
                 raise Refused(Status.EINVAL)
             return handler(self, request)
         except Refused as refused:
-            return reply(request, refused.status, value=refused.value)
-        except Malformed:
+            if self.bucket is not None:
+                self.bucket.withheld = None
+            # Clients read the map only where it is marked as JSON.
+            is_map = self.json and refused.status == Status.NOT_MY_VBUCKET
+            datatype = DATATYPE_JSON if is_map else 0
+            return reply(request, refused.status, value=refused.value, datatype=datatype)
+        except (Malformed, ReplicasMissing):
             raise
         except Exception:
+            if self.bucket is not None:
+                self.bucket.withheld = None
             # A defect of the node must not take the connection along.
             self.log.failure("opcode {opcode:#04x} failed", opcode=request.opcode)
             return reply(request, Status.EINTERNAL)
@@ -121,20 +146,33 @@ class Session:
             raise Refused(Status.NO_BUCKET)
         return bucket
 
-    def require_bucket(self, request: Request) -> Bucket:
+    def require_bucket(self, request: Request, *, replica: bool = False) -> Bucket:
         """The bucket for an operation on a document, whose key gets its collection number.
 
-        :raises Refused: as `selected`, and NOT_MY_VBUCKET for one that does not exist.
+        :param replica: whether it wants a replica of the document, not the active copy.
+        :raises Refused: as `selected`, and NOT_MY_VBUCKET, with the cluster map, for a vBucket of
+            which this node has no such copy.
         """
         bucket = self.bucket
         if bucket is None or bucket.dropped:
             return self.selected()
-        if request.vbucket >= bucket.vbuckets:
-            raise Refused(Status.NOT_MY_VBUCKET, self.cluster.config_bytes(bucket))
+        here = bucket.copies.replicas_on(self.node) if replica else self.active
+        if request.vbucket not in here:
+            raise Refused(Status.NOT_MY_VBUCKET, self.cluster.config_bytes(bucket, self.node))
         if not request.key:
             raise Refused(Status.EINVAL)
         if not self.collections:
             request.key = b"\0" + request.key
+        return bucket
+
+    def require_active(self, request: Request) -> Bucket:
+        """The bucket for a request to a vBucket as a whole, whose active copy must be here.
+
+        :raises Refused: as `selected`, and NOT_MY_VBUCKET with the cluster map.
+        """
+        bucket = self.selected()
+        if request.vbucket not in self.active:
+            raise Refused(Status.NOT_MY_VBUCKET, self.cluster.config_bytes(bucket, self.node))
         return bucket
 
     def require_writable(self, request: Request) -> Bucket:
@@ -144,11 +182,15 @@ class Session:
         """
         bucket = self.require_bucket(request)
         if bucket.strict:
-            bucket.check_durability(durability_of(request.frame_infos()))
+            bucket.withheld = check_durability(self, bucket, request)
         return bucket
 
     def choose_find(self) -> None:
-        """Choose the short way for plain GETs, if nobody watches and nothing is to be checked."""
+        """Choose the short way for plain GETs, if nobody watches and nothing is to be checked.
+
+        Also take note of the vBuckets that are active here by now.
+        """
+        self.active = self.bucket.copies.active_on(self.node) if self.bucket else frozenset()
         plain = self.collections and self.json and not self.cluster.watched
         plain = plain and self.handlers.get(Opcode.GET) is HANDLERS[Opcode.GET]
         self.find = self.bucket.documents.get if self.bucket and plain else _no_document
@@ -157,11 +199,13 @@ class Session:
 Handler = Callable[[Session, Request], bytes]
 
 # The handlers need the names above.
-from txcouchbase.testing.kv import bootstrap, documents, subdoc  # noqa: E402
+from txcouchbase.testing.kv import bootstrap, documents, durability, scans, subdoc  # noqa: E402
 
-HANDLERS: dict[int, Handler] = bootstrap.HANDLERS | documents.HANDLERS | subdoc.HANDLERS
+HANDLERS: dict[int, Handler] = (
+    bootstrap.HANDLERS | documents.HANDLERS | durability.HANDLERS | subdoc.HANDLERS | scans.HANDLERS
+)
 
-_READS = documents.READS | subdoc.READS
+_READS = documents.READS | subdoc.READS | scans.READS
 _WRITES = (documents.HANDLERS.keys() | subdoc.HANDLERS.keys()) - documents.READS - subdoc.READS
 _WRITES |= documents.READING_WRITES
 

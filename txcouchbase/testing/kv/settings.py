@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DURABILITY_LEVELS", "BucketSettings"]
+__all__ = ["DURABILITY_LEVELS", "MAX_DURABLE_REPLICAS", "BucketSettings"]
 
 DURABILITY_LEVELS = ("none", "majority", "majorityAndPersistActive", "persistToMajority")
 """The levels of durability; their numbers are those of the protocol."""
+
+MAX_DURABLE_REPLICAS = 2
+"""A bucket with more has no durable writes."""
 
 
 @dataclass
@@ -15,12 +18,12 @@ class BucketSettings:
     """What management stores for a bucket.
 
     The defaults are those of the buckets that a node starts with. They differ from a server's:
-    no replicas, since there is one node, and flush is enabled, for tests that start over.
+    no replicas, and flush is enabled, for tests that start over.
 
     :param bucket_type: ``membase`` (which management calls couchbase too) or ``ephemeral``.
     :param ram_quota: MiB; the node does not hold documents to it.
-    :param replicas: copies on other nodes. There are none, so that durable writes to a bucket
-        with replicas are impossible, as on a server with one node.
+    :param replicas: copies on other nodes, as far as there are others. Durable writes need a
+        majority of all copies, and are impossible with three replicas.
     :param storage: ``couchstore``, ``magma``, or ``undefined`` for ephemeral buckets; the node
         keeps everything in memory.
     :param max_ttl: the longest life of documents in seconds where their collection says nothing;

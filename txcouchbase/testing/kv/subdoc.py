@@ -7,48 +7,44 @@ Source: kv_engine ``docs/SubDocument.md``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from txcouchbase.testing.kv.bucket import Bucket, Document
 from txcouchbase.testing.kv.documents import mutated
 from txcouchbase.testing.kv.frames import DATATYPE_JSON, Opcode, Request, reply
-from txcouchbase.testing.kv.paths import LOOKUPS, MUTATIONS, dump, load_value, parse
+from txcouchbase.testing.kv.paths import LOOKUPS, MUTATIONS, Path, dump, load_value, parse
+from txcouchbase.testing.kv.specs import (
+    ACCESS_DELETED,
+    ADD,
+    BINARY,
+    CREATE_AS_DELETED,
+    CREATE_PATH,
+    EXPAND_MACROS,
+    MAKE,
+    REPLICA_READ,
+    REVIVE,
+    XATTR,
+    Changes,
+    Spec,
+    checked,
+    lookup_specs,
+    mutation_extras,
+    mutation_specs,
+    single,
+)
 from txcouchbase.testing.kv.status import Refused, Status
-from txcouchbase.testing.kv.xattrs import expanded, virtual
+from txcouchbase.testing.kv.xattrs import as_binary, as_json, expanded, virtual
 
 if TYPE_CHECKING:
     from txcouchbase.testing.kv.session import Handler, Session
 
-__all__ = ["HANDLERS", "READS", "described"]
+__all__ = ["HANDLERS", "READS"]
 
-MAX_SPECS = 16
-
-CREATE_PATH, XATTR, EXPAND_MACROS = 0x01, 0x04, 0x10
-"""Flags of a path."""
-
-MAKE, ADD, ACCESS_DELETED, CREATE_AS_DELETED, REVIVE = 0x01, 0x02, 0x04, 0x08, 0x10
-"""Flags of a document."""
-
-_LOOKUP_SPEC = Struct(">BBH")
-_MUTATION_SPEC = Struct(">BBHI")
 _RESULT = Struct(">HI")
 _U16 = Struct(">H")
-_U32 = Struct(">I")
 
 _WITH_RESULT = Opcode.SUBDOC_COUNTER
-
-
-@dataclass
-class Spec:
-    """One operation on one path."""
-
-    opcode: int
-    flags: int
-    path: bytes
-    value: bytes = b""
 
 
 class Parts:
@@ -117,12 +113,13 @@ def _look(parts: Parts, spec: Spec) -> bytes:
     if spec.flags & XATTR:
         if not path:
             raise Refused(Status.XATTR_EINVAL)
-        return LOOKUPS[spec.opcode](parts.attributes(path), path)
+        value = LOOKUPS[spec.opcode](parts.attributes(path), path)
+        return as_binary(value) if spec.flags & BINARY else value
     return LOOKUPS[spec.opcode](parts.body(), path)
 
 
 def _readable(session: Session, request: Request, flags: int) -> tuple[Bucket, Document]:
-    bucket = session.require_bucket(request)
+    bucket = session.require_bucket(request, replica=bool(flags & REPLICA_READ))
     document = bucket.find(request.key, request.now)
     if document is None and flags & ACCESS_DELETED:
         document = bucket.tombstones.get(request.key)
@@ -131,37 +128,11 @@ def _readable(session: Session, request: Request, flags: int) -> tuple[Bucket, D
     return bucket, document
 
 
-def _lookup_specs(value: bytes) -> Iterator[Spec]:
-    at = 0
-    while at < len(value):
-        if at + 4 > len(value):
-            raise Refused(Status.EINVAL)
-        opcode, flags, length = _LOOKUP_SPEC.unpack_from(value, at)
-        at += 4
-        if at + length > len(value) or (opcode not in LOOKUPS and opcode != Opcode.GET):
-            raise Refused(Status.INVALID_COMBO)
-        yield Spec(opcode, flags, value[at : at + length])
-        at += length
-
-
-def _checked(specs: Iterator[Spec]) -> list[Spec]:
-    found = list(specs)
-    if not 0 < len(found) <= MAX_SPECS:
-        raise Refused(Status.INVALID_COMBO)
-    body_seen = False
-    for spec in found:
-        if not spec.flags & XATTR:
-            body_seen = True
-        elif body_seen:
-            raise Refused(Status.INVALID_XATTR_ORDER)
-    return found
-
-
 def _multi_lookup(session: Session, request: Request) -> bytes:
     if len(request.extras) > 1:
         raise Refused(Status.EINVAL)
     flags = request.extras[0] if request.extras else 0
-    specs = _checked(_lookup_specs(request.value))
+    specs = checked(lookup_specs(request.value))
     bucket, document = _readable(session, request, flags)
     parts = Parts(bucket, document, request)
     results = []
@@ -181,26 +152,11 @@ def _multi_lookup(session: Session, request: Request) -> bytes:
 
 
 def _single_lookup(session: Session, request: Request) -> bytes:
-    spec, _, flags = _single(request, 0)
-    bucket, document = _readable(session, request, flags)
+    spec, changes = single(request, 0)
+    bucket, document = _readable(session, request, changes.flags)
     value = _look(Parts(bucket, document, request), spec)
     status = Status.SUCCESS_DELETED if document.deleted else Status.SUCCESS
     return reply(request, status, value=value, cas=document.visible_cas(request.now))
-
-
-def _single(request: Request, expiry_length: int) -> tuple[Spec, int | None, int]:
-    """The spec, expiry and document flags of a request with one path."""
-    extras = request.extras
-    if len(extras) not in (3, 4, 3 + expiry_length, 4 + expiry_length):
-        raise Refused(Status.EINVAL)
-    (length,) = _U16.unpack_from(extras)
-    if length > len(request.value):
-        raise Refused(Status.EINVAL)
-    with_expiry = expiry_length and len(extras) >= 3 + expiry_length
-    expiry = _U32.unpack_from(extras, 3)[0] if with_expiry else None
-    flags = extras[-1] if len(extras) in (4, 4 + expiry_length) else 0
-    path, value = request.value[:length], request.value[length:]
-    return Spec(request.opcode, extras[2], path, value), expiry, flags
 
 
 # Mutations.
@@ -213,10 +169,9 @@ class Mutation:
         bucket: The bucket of the document.
     """
 
-    def __init__(self, session: Session, request: Request, expiry: int | None, flags: int) -> None:
+    def __init__(self, session: Session, request: Request, changes: Changes) -> None:
         self._request = request
-        self._expiry = expiry
-        self._flags = flags
+        self._changes = changes
         self.bucket = bucket = session.require_writable(request)
         self._preserve = request.mutation_frames()
         self._removed = False
@@ -225,19 +180,24 @@ class Mutation:
         self._cas = bucket.next_cas(request.now)
 
     def _writable(self, bucket: Bucket) -> Document | None:
-        request, flags = self._request, self._flags
+        request, flags = self._request, self._changes.flags
         if flags & MAKE and flags & ADD:
             raise Refused(Status.EINVAL)
-        document = bucket.writable(request.key, 0 if flags & ADD else request.cas, request.now)
-        if document is not None:
-            if flags & ADD:
+        document = bucket.find(request.key, request.now)
+        if document is None and flags & ACCESS_DELETED:
+            document = bucket.tombstones.get(request.key)
+        if document is not None and flags & ADD:
+            raise Refused(Status.KEY_EEXISTS)
+        if document is not None and document.deleted:
+            if request.cas and request.cas != document.cas:
                 raise Refused(Status.KEY_EEXISTS)
             return document
-        if flags & ACCESS_DELETED and request.key in bucket.tombstones:
-            return bucket.tombstones[request.key]
-        if not flags & (MAKE | ADD):
+        document = bucket.writable(request.key, request.cas, request.now)
+        if document is None and not flags & (MAKE | ADD):
             raise Refused(Status.KEY_ENOENT)
-        return None
+        if flags & REVIVE:
+            raise Refused(Status.CAN_ONLY_REVIVE_DELETED)
+        return document
 
     def apply(self, spec: Spec) -> bytes:
         """Apply one spec to the parts.
@@ -247,6 +207,8 @@ class Mutation:
         if spec.opcode in (Opcode.SET, Opcode.DELETE):
             return self._apply_to_whole(spec)
         path = parse(spec.path)
+        if spec.opcode == Opcode.SUBDOC_REPLACE_BODY_WITH_XATTR:
+            return self._replace_body(spec, path)
         change = MUTATIONS[spec.opcode]
         create = bool(spec.flags & CREATE_PATH)
         value = self._expanded(spec)
@@ -271,7 +233,18 @@ class Mutation:
             self._parts.replace_body(spec.value)
         return b""
 
+    def _replace_body(self, spec: Spec, path: Path) -> bytes:
+        if not spec.flags & XATTR or not path:
+            raise Refused(Status.XATTR_INVALID_FLAG_COMBO)
+        value = LOOKUPS[Opcode.SUBDOC_GET](self._parts.xattrs, path)
+        self._parts.replace_body(as_binary(value) if spec.flags & BINARY else value)
+        return b""
+
     def _expanded(self, spec: Spec) -> bytes:
+        if spec.flags & BINARY:
+            if not spec.flags & XATTR or spec.flags & EXPAND_MACROS:
+                raise Refused(Status.XATTR_INVALID_FLAG_COMBO)
+            return as_json(spec.value)
         if not spec.flags & EXPAND_MACROS:
             return spec.value
         if not spec.flags & XATTR:
@@ -286,25 +259,32 @@ class Mutation:
     def store(self) -> Document:
         """Write what the specs have made of the document."""
         request, document, parts = self._request, self._document, self._parts
-        if self._expiry is None or (self._preserve and document is not None):
+        changes = self._changes
+        if changes.expiry is None or (self._preserve and document is not None):
             expiry = document.expiry if document is not None else 0
         else:
-            expiry = self.bucket.absolute_expiry(self._expiry, request.now)
-        deleted = self._removed or bool(
-            self._flags & CREATE_AS_DELETED
-            or (document is not None and document.deleted and not self._flags & REVIVE)
-        )
+            expiry = self.bucket.absolute_expiry(changes.expiry, request.now)
+        if document is None:
+            deleted = bool(changes.flags & CREATE_AS_DELETED)
+        else:
+            deleted = document.deleted and not changes.flags & REVIVE
+        deleted = deleted or self._removed
         if document is None and not deleted and not parts.raw:
             parts.body({})
         raw = b"" if self._removed else parts.written()
+        if deleted and raw:
+            raise Refused(Status.DELETED_DOCUMENT_CANT_HAVE_VALUE)
         if document is not None and not deleted:
             self.bucket.tombstones.pop(request.key, None)
+        flags = changes.user_flags
+        if flags is None:
+            flags = document.flags if document is not None else 0
         return self.bucket.store(
             request.key,
             request.vbucket,
             document,
             raw,
-            document.flags if document is not None else 0,
+            flags,
             request.now,
             expiry=0 if deleted else expiry,
             datatype=DATATYPE_JSON if _is_json(raw) else 0,
@@ -322,34 +302,10 @@ def _is_json(raw: bytes) -> bool:
     return True
 
 
-def _mutation_specs(value: bytes) -> Iterator[Spec]:
-    at = 0
-    while at < len(value):
-        if at + 8 > len(value):
-            raise Refused(Status.EINVAL)
-        opcode, flags, path_length, length = _MUTATION_SPEC.unpack_from(value, at)
-        at += 8
-        stop = at + path_length + length
-        if stop > len(value):
-            raise Refused(Status.EINVAL)
-        if opcode not in MUTATIONS and opcode not in (Opcode.SET, Opcode.DELETE):
-            raise Refused(Status.INVALID_COMBO)
-        yield Spec(opcode, flags, value[at : at + path_length], value[at + path_length : stop])
-        at = stop
-
-
-def _mutation_extras(extras: bytes) -> tuple[int | None, int]:
-    """The expiry and the document flags of a request with several paths."""
-    if len(extras) not in (0, 1, 4, 5):
-        raise Refused(Status.EINVAL)
-    expiry = _U32.unpack_from(extras)[0] if len(extras) >= 4 else None
-    return expiry, extras[-1] if len(extras) in (1, 5) else 0
-
-
 def _multi_mutation(session: Session, request: Request) -> bytes:
-    expiry, flags = _mutation_extras(request.extras)
-    specs = _checked(_mutation_specs(request.value))
-    mutation = Mutation(session, request, expiry, flags)
+    changes = mutation_extras(request.extras)
+    specs = checked(mutation_specs(request.value))
+    mutation = Mutation(session, request, changes)
     results = []
     for index, spec in enumerate(specs):
         try:
@@ -363,8 +319,8 @@ def _multi_mutation(session: Session, request: Request) -> bytes:
 
 
 def _single_mutation(session: Session, request: Request) -> bytes:
-    spec, expiry, flags = _single(request, 4)
-    mutation = Mutation(session, request, expiry, flags)
+    spec, changes = single(request, 4)
+    mutation = Mutation(session, request, changes)
     return _stored(session, request, mutation, mutation.apply(spec))
 
 
@@ -372,38 +328,6 @@ def _stored(session: Session, request: Request, mutation: Mutation, value: bytes
     document = mutation.store()
     status = Status.SUCCESS_DELETED if document.deleted else Status.SUCCESS
     return mutated(session, request, mutation.bucket, document, value, status)
-
-
-def described(request: Request) -> dict[str, Any]:
-    """The options of a request by name: its paths, the expiry (seconds) and the flags.
-
-    :raises Refused: for a request that is not well formed.
-    """
-    expiry: int | None = None
-    if request.opcode == Opcode.SUBDOC_MULTI_LOOKUP:
-        specs = list(_lookup_specs(request.value))
-        flags = request.extras[0] if request.extras else 0
-    elif request.opcode == Opcode.SUBDOC_MULTI_MUTATION:
-        specs = list(_mutation_specs(request.value))
-        expiry, flags = _mutation_extras(request.extras)
-    else:
-        spec, expiry, flags = _single(request, 0 if request.opcode in LOOKUPS else 4)
-        specs = [spec]
-    options: dict[str, Any] = {
-        "specs": [
-            {
-                "operation": Opcode(spec.opcode).name,
-                "flags": spec.flags,
-                "path": spec.path.decode("utf-8", "replace"),
-                "value": spec.value,
-            }
-            for spec in specs
-        ],
-        "document_flags": flags,
-    }
-    if expiry is not None:
-        options["expiry"] = expiry
-    return options
 
 
 HANDLERS: dict[int, Handler] = {

@@ -9,6 +9,7 @@ from typing import Any
 
 from txcouchbase.testing.faults import ActiveFault
 from txcouchbase.testing.kv.documents import HANDLERS as DOCUMENT_HANDLERS
+from txcouchbase.testing.kv.durability import described as described_observe
 from txcouchbase.testing.kv.frames import (
     FRAME_DURABILITY,
     FRAME_PRESERVE_EXPIRY,
@@ -19,10 +20,13 @@ from txcouchbase.testing.kv.frames import (
     reply,
 )
 from txcouchbase.testing.kv.manifest import split_leb128
+from txcouchbase.testing.kv.scans import HANDLERS as SCAN_HANDLERS
+from txcouchbase.testing.kv.scans import described as described_scan
+from txcouchbase.testing.kv.scans import scanned_collection
 from txcouchbase.testing.kv.session import Session
+from txcouchbase.testing.kv.specs import described
 from txcouchbase.testing.kv.status import Refused, Status
 from txcouchbase.testing.kv.subdoc import HANDLERS as SUBDOC_HANDLERS
-from txcouchbase.testing.kv.subdoc import described
 from txcouchbase.testing.record import RecordedRequest
 
 __all__ = ["Outcome", "watched"]
@@ -67,6 +71,7 @@ def watched(session: Session, request: Request) -> Outcome:
                 bucket=bucket,
                 scope=where[0],
                 collection=where[1],
+                node=session.node,
             )
         )
     struck = cluster.faults.strike("kv", name, where[2] or "", bucket)
@@ -110,6 +115,11 @@ def _name(opcode: int) -> str:
 def _address(session: Session, request: Request) -> tuple[str | None, str | None, str | None]:
     """Scope, collection and key; scope and collection are None where no document is named."""
     key = request.key
+    manifest = session.bucket.manifest if session.bucket is not None else None
+    if request.opcode in SCAN_HANDLERS:
+        scanned = scanned_collection(session, request)
+        names = manifest.names_of(scanned) if manifest is not None and scanned is not None else None
+        return *(names or (None, None)), None
     if request.opcode not in DOCUMENT_HANDLERS and request.opcode not in SUBDOC_HANDLERS:
         return None, None, key.decode("utf-8", "replace") if key else None
     number = 0
@@ -119,7 +129,6 @@ def _address(session: Session, request: Request) -> tuple[str | None, str | None
         except Refused:
             return None, None, repr(key)
         key = key[length:]
-    manifest = session.bucket.manifest if session.bucket is not None else None
     found = manifest.names_of(number) if manifest is not None else None
     return *(found or (None, f"0x{number:x}")), key.decode("utf-8", "replace")
 
@@ -176,5 +185,7 @@ _EXTRAS: dict[int, Callable[[Request], dict[str, Any]]] = {
     **dict.fromkeys((Opcode.INCREMENT, Opcode.DECREMENT), _counter),
     **dict.fromkeys((Opcode.TOUCH, Opcode.GET_AND_TOUCH), _touch),
     Opcode.GET_LOCKED: _lock,
+    Opcode.OBSERVE_SEQNO: described_observe,
     **dict.fromkeys(SUBDOC_HANDLERS, described),
+    **dict.fromkeys(SCAN_HANDLERS, described_scan),
 }

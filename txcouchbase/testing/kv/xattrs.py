@@ -6,12 +6,17 @@ Source: kv_engine ``docs/Document.md`` and ``docs/SubDocument.md``.
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from typing import Any
 
 from txcouchbase.testing.kv.bucket import Bucket, Document
 from txcouchbase.testing.kv.frames import DATATYPE_JSON
+from txcouchbase.testing.kv.status import Refused, Status
 
-__all__ = ["crc32c", "expanded", "system_only", "virtual"]
+__all__ = ["as_binary", "as_json", "crc32c", "expanded", "system_only", "virtual"]
+
+_BINARY = "cb-content-base64-encoded:"
+"""What the strings start with that stand for bytes in attributes."""
 
 _POLYNOMIAL = 0x82F63B78
 
@@ -42,6 +47,22 @@ def system_only(xattrs: str) -> str:
         return ""
     kept = {name: value for name, value in json.loads(xattrs).items() if name.startswith("_")}
     return json.dumps(kept) if kept else ""
+
+
+def as_json(value: bytes) -> bytes:
+    """Bytes as the JSON that attributes keep of them."""
+    return json.dumps(_BINARY + b64encode(value).decode()).encode()
+
+
+def as_binary(text: bytes) -> bytes:
+    """The bytes of which `as_json` made JSON.
+
+    :raises Refused: PATH_MISMATCH for any other JSON.
+    """
+    value = json.loads(text)
+    if not isinstance(value, str) or not value.startswith(_BINARY):
+        raise Refused(Status.PATH_MISMATCH)
+    return b64decode(value[len(_BINARY) :])
 
 
 def virtual(name: str, bucket: Bucket, document: Document, vbucket: int, now: float) -> Any:

@@ -17,9 +17,9 @@ from txcouchbase.testing.cluster import ClusterState
 from txcouchbase.testing.http.calls import Answer, Call, HttpRefused, json_answer
 from txcouchbase.testing.http.routes import Route
 from txcouchbase.testing.kv.bucket import Bucket
-from txcouchbase.testing.kv.settings import DURABILITY_LEVELS, BucketSettings
+from txcouchbase.testing.kv.settings import DURABILITY_LEVELS, MAX_DURABLE_REPLICAS, BucketSettings
 from txcouchbase.testing.management.forms import Form, invalid, missing, require
-from txcouchbase.testing.management.nodes import MEMORY_QUOTA, node
+from txcouchbase.testing.management.nodes import MEMORY_QUOTA, nodes
 
 __all__ = ["ROUTES", "as_dict", "named"]
 
@@ -163,10 +163,13 @@ def named(state: ClusterState, call: Call) -> Bucket:
     return bucket
 
 
-def as_dict(state: ClusterState, bucket: Bucket) -> dict[str, Any]:
-    """A bucket as management shows it. Clients abort where one of several fields lacks."""
+def as_dict(state: ClusterState, bucket: Bucket, node: int = 0) -> dict[str, Any]:
+    """A bucket as management shows it. Clients abort where one of several fields lacks.
+
+    :param node: the number of the node that answers.
+    """
     settings = bucket.settings
-    shown = state.config(bucket)
+    shown = state.config(bucket, node)
     for name in ("nodesExt", "clusterCapabilities", "clusterCapabilitiesVer", "rev", "revEpoch"):
         del shown[name]
     uri = f"/pools/default/buckets/{bucket.name}"
@@ -198,7 +201,7 @@ def as_dict(state: ClusterState, bucket: Bucket) -> dict[str, Any]:
         "autoCompactionSettings": False,
         "controllers": controllers,
         "ddocs": {"uri": f"{uri}/ddocs"},
-        "nodes": [node(state)],
+        "nodes": nodes(state, node),
     }
     if not settings.ephemeral:
         shown["replicaIndex"] = settings.replica_index
@@ -246,6 +249,10 @@ def _check(settings: BucketSettings, given: set[str], errors: dict[str, str]) ->
         errors["durabilityMinLevel"] = (
             "Durability minimum level must be either 'none' or 'majority' for ephemeral buckets"
         )
+    if settings.durability != "none" and settings.replicas > MAX_DURABLE_REPLICAS:
+        errors["durabilityMinLevel"] = (
+            f"Durability minimum level cannot be specified with {settings.replicas} replicas"
+        )
     if settings.conflict_resolution == "custom":
         errors["conflictResolutionType"] = (
             "Conflict resolution type 'custom' is supported only with developer preview enabled"
@@ -292,7 +299,7 @@ def _list(state: ClusterState, call: Call) -> Answer:
     account = call.account
     return json_answer(
         [
-            as_dict(state, bucket)
+            as_dict(state, bucket, call.node)
             for bucket in state.buckets.values()
             if account is not None and account.may("settings", bucket.name)
         ]
@@ -302,13 +309,13 @@ def _list(state: ClusterState, call: Call) -> Answer:
 def _get(state: ClusterState, call: Call) -> Answer:
     bucket = named(state, call)
     require(call, "settings", bucket.name)
-    return json_answer(as_dict(state, bucket))
+    return json_answer(as_dict(state, bucket, call.node))
 
 
 def _describe(state: ClusterState, call: Call) -> Answer:
     bucket = named(state, call)
     require(call, "settings", bucket.name)
-    return Answer(state.config_bytes(bucket))
+    return Answer(state.config_bytes(bucket, call.node))
 
 
 def _create(state: ClusterState, call: Call) -> Answer:

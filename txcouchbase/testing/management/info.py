@@ -1,7 +1,7 @@
-"""The cluster and its one node, as management shows them.
+"""The cluster and its nodes, as management shows them.
 
 Source: Couchbase documentation, *Cluster Initialization and Provisioning API*. What would change
-a cluster of several nodes, and configurations that are streamed, are refused by name.
+the nodes of the cluster, and configurations that are streamed, are refused by name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from txcouchbase.testing.http.calls import Answer, Call, HttpRefused, json_answe
 from txcouchbase.testing.http.routes import Route
 from txcouchbase.testing.kv.bootstrap import VERSION
 from txcouchbase.testing.management.buckets import MAX_BUCKETS, MEBIBYTE
-from txcouchbase.testing.management.nodes import MEMORY_QUOTA, node
+from txcouchbase.testing.management.nodes import MEMORY_QUOTA, nodes
 
 __all__ = ["ROUTES"]
 
@@ -53,7 +53,7 @@ def _pool(state: ClusterState, call: Call) -> Answer:
         {
             "name": "default",
             "clusterName": "",
-            "nodes": [node(state)],
+            "nodes": nodes(state, call.node),
             "buckets": {
                 "uri": "/pools/default/buckets",
                 "terseBucketsBase": "/pools/default/b/",
@@ -81,11 +81,11 @@ def _pool(state: ClusterState, call: Call) -> Answer:
 
 
 def _nodes(state: ClusterState, call: Call) -> Answer:
-    return json_answer({"name": "default", "nodes": [node(state)]})
+    return json_answer({"name": "default", "nodes": nodes(state, call.node)})
 
 
 def _services(state: ClusterState, call: Call) -> Answer:
-    return Answer(state.config_bytes(None))
+    return Answer(state.config_bytes(None, call.node))
 
 
 def _tasks(state: ClusterState, call: Call) -> Answer:

@@ -16,7 +16,7 @@ from txcouchbase.testing.query.errors import QueryError
 from txcouchbase.testing.query.execution import Execution
 from txcouchbase.testing.query.keyspaces import Keyspace
 
-__all__ = ["Writer"]
+__all__ = ["JSON_FLAGS", "Writer"]
 
 JSON_FLAGS = 0x02000006
 """Flags that say JSON, in the common form and in the legacy one."""

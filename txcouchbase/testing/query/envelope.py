@@ -7,13 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
+from time import perf_counter
 from typing import Any
 from uuid import uuid4
 
 from txcouchbase.testing.http.envelope import framed
 from txcouchbase.testing.http.rows import encoded as encoded_rows
 
-__all__ = ["Counted", "duration", "metrics", "request_id", "scripted", "stream"]
+__all__ = [
+    "Counted",
+    "duration",
+    "look_ahead",
+    "metrics",
+    "request_id",
+    "scripted",
+    "stream",
+]
+
+LOOK_AHEAD = 0.003
+"""Seconds for which an answer waits for its first row, so that its status can tell of an error."""
 
 
 def stream(
@@ -23,9 +36,22 @@ def stream(
 
     :param batches: rows as JSON; an empty batch is an empty chunk, which says "not yet".
     :param head: the members before the rows.
-    :param tail: makes those after them, when the rows are out; at least one.
+    :param tail: makes those after them, when the rows are out.
     """
     return framed("results", batches, tail, head)
+
+
+def look_ahead(
+    batches: Iterator[list[bytes]], seconds: float = LOOK_AHEAD
+) -> tuple[bool, Iterator[list[bytes]]]:
+    """Whether there are rows within some time, and all batches."""
+    begun: list[list[bytes]] = []
+    started = perf_counter()
+    for batch in batches:
+        begun.append(batch)
+        if batch or perf_counter() - started > seconds:
+            break
+    return any(begun), chain(begun, batches)
 
 
 @dataclass

@@ -47,19 +47,29 @@ class QueryError(Exception):
     :param code: the server's number of it.
     :param message: what the server says.
     :param reason: what lies behind it, as errors of mutations have it.
+    :param cause: what a transaction does about it, as its errors have it.
     """
 
-    def __init__(self, code: int, message: str, reason: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        reason: dict[str, Any] | None = None,
+        cause: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(code, message)
         self.code = code
         self.message = message
         self.reason = reason
+        self.cause = cause
 
     def as_dict(self) -> dict[str, Any]:
         """The error as a response has it."""
         found: dict[str, Any] = {"code": self.code, "msg": self.message}
         if self.reason is not None:
             found["reason"] = self.reason
+        if self.cause is not None:
+            found["cause"] = self.cause
         return found
 
 

@@ -8,10 +8,14 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from txcouchbase.testing.query.errors import QueryError
+from txcouchbase.testing.query.transaction_data import Settings
 
 if TYPE_CHECKING:
     from txcouchbase.testing.cluster import ClusterState
     from txcouchbase.testing.management.accounts import Account
+    from txcouchbase.testing.query.sources import Source
+    from txcouchbase.testing.query.syntax import KeyspacePath
+    from txcouchbase.testing.query.transactions import Transaction
 
 __all__ = ["LARGEST", "Evaluator", "Execution", "Pace", "Prefetched", "Row"]
 
@@ -111,6 +115,9 @@ class Execution:
     :param context: the bucket and scope to which names of collections are relative.
     :param now: when it started, seconds since the epoch.
     :param deadline: when it must have ended, on the state's clock; None for never.
+    :param settings: what the request says of transactions.
+    :param transaction: the one that the statement belongs to.
+    :param sources: what a path in FROM reads, where it names no keyspace; None where it does.
     """
 
     state: ClusterState
@@ -123,6 +130,9 @@ class Execution:
     timeout: float = 0.0
     readonly: bool = False
     preserve_expiry: bool = False
+    settings: Settings = field(default_factory=Settings)
+    transaction: Transaction | None = None
+    sources: Callable[[KeyspacePath], Source] | None = None
     pace: Pace = field(default_factory=Pace)
     prefetch: list[Prefetched] = field(default_factory=list)
     mutations: int = 0

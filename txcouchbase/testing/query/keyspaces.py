@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from txcouchbase.testing.kv.bucket import Bucket
     from txcouchbase.testing.query.execution import Execution
     from txcouchbase.testing.query.indexes import Place
+    from txcouchbase.testing.query.transactions import Transaction
 
 __all__ = ["Keyspace", "find_keyspace", "find_scope", "path_of", "require"]
 
@@ -31,17 +32,23 @@ _ROLES = {
 }
 
 
+_UNINDEXED = b"_txn:"
+"""What the keys of documents start with that indexes leave out: the records of transactions."""
+
+
 @dataclass(frozen=True)
 class Keyspace:
     """One collection.
 
     :param number: the collection's number on the wire.
+    :param transaction: whose staged changes count, too.
     """
 
     bucket: Bucket
     scope: str
     collection: str
     number: int
+    transaction: Transaction | None = None
 
     @property
     def is_default(self) -> bool:
@@ -83,6 +90,9 @@ class Keyspace:
     def find(self, key: str, now: float) -> tuple[Any, DocumentMeta] | None:
         """The value and the metadata of a document."""
         wire = leb128(self.number) + key.encode("utf-8", "surrogatepass")
+        staged = self.transaction.find(self, wire) if self.transaction is not None else None
+        if staged is not None:
+            return staged.seen_by_itself(self.path)
         try:
             document = self.bucket.find(wire, now)
         except Refused:
@@ -103,8 +113,10 @@ class Keyspace:
             yield [
                 key[start:].decode("utf-8", "replace")
                 for key in every[at : at + size]
-                if key.startswith(prefix)
+                if key.startswith(prefix) and not key.startswith(_UNINDEXED, start)
             ]
+        if self.transaction is not None:
+            yield self.transaction.keys(self)
 
 
 def path_of(expression: Expression) -> KeyspacePath | None:
@@ -146,7 +158,7 @@ def find_keyspace(execution: Execution, path: KeyspacePath) -> Keyspace:
             12003,
             f"Keyspace not found in CB datastore: default:{bucket.name}.{scope}.{collection}",
         )
-    return Keyspace(bucket, scope, collection, number)
+    return Keyspace(bucket, scope, collection, number, execution.transaction)
 
 
 def collection_path(execution: Execution, path: KeyspacePath) -> tuple[Bucket, str, str]:

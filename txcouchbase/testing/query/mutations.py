@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 from txcouchbase.testing.query.catalog import CATALOG
-from txcouchbase.testing.query.changes import Writer
 from txcouchbase.testing.query.documents import DocumentMeta
 from txcouchbase.testing.query.errors import QueryError, no_index, not_done
 from txcouchbase.testing.query.execution import Evaluator, Execution, Row
@@ -37,6 +36,7 @@ from txcouchbase.testing.query.syntax import (
     Target,
     Update,
 )
+from txcouchbase.testing.query.transaction_statements import writer_of
 from txcouchbase.testing.query.updates import Updates
 from txcouchbase.testing.query.values import MISSING, is_number
 
@@ -96,7 +96,7 @@ def insert(planner: Planner, statement: Insert) -> Batches:
     keyspace, alias = _target(planner, statement.target, "insert")
     if statement.upsert:
         require(execution, "update", keyspace.bucket.name)
-    writer = Writer(execution, keyspace, word)
+    writer = writer_of(execution, keyspace, word)
     scope = Scope()
     scope.add_source(alias, True)
     returning = _returning(planner, scope, statement.returning)
@@ -247,7 +247,7 @@ def update(planner: Planner, statement: Update) -> Batches:
     """Carry UPDATE out."""
     execution = planner.execution
     keyspace, alias = _target(planner, statement.target, "update")
-    writer = Writer(execution, keyspace, "UPDATE")
+    writer = writer_of(execution, keyspace, "UPDATE")
     scope = Scope()
     rows = _rows(planner, statement, keyspace, alias, scope)
     updates = Updates(planner.compiler(scope), statement.terms)
@@ -269,7 +269,7 @@ def delete(planner: Planner, statement: Delete) -> Batches:
         return _forget_prepared(planner, statement)
     execution = planner.execution
     keyspace, alias = _target(planner, statement.target, "delete")
-    writer = Writer(execution, keyspace, "DELETE")
+    writer = writer_of(execution, keyspace, "DELETE")
     scope = Scope()
     rows = _rows(planner, statement, keyspace, alias, scope)
     returning = _returning(planner, scope, statement.returning)

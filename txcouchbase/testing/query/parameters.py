@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from txcouchbase.testing.query.errors import QueryError, not_done
+from txcouchbase.testing.query.errors import QueryError
+from txcouchbase.testing.query.transaction_data import Settings, Told
 
 __all__ = ["Request", "duration_of", "parsed", "request_of"]
 
@@ -39,6 +40,7 @@ class Request:
     signature: bool = True
     profile: str = "off"
     pretty: bool = False
+    settings: Settings = field(default_factory=Settings)
 
 
 _UNITS = {
@@ -134,6 +136,13 @@ def _any(name: str, value: Any) -> Any:
     return value
 
 
+def _told(name: str, value: Any) -> Told:
+    try:
+        return msgspec.convert(_object(name, value), Told)
+    except msgspec.ValidationError as error:
+        raise QueryError(1040, f"Error processing {name} - cause: {error}") from None
+
+
 def _one_of(*allowed: str) -> Callable[[str, Any], Any]:
     def check(name: str, value: Any) -> str:
         text = {True: "on", False: "off"}.get(value, value) if type(value) is bool else value
@@ -144,15 +153,6 @@ def _one_of(*allowed: str) -> Callable[[str, Any], Any]:
         return text.lower()
 
     return check
-
-
-def _refused(name: str, value: Any) -> Any:
-    raise not_done(f"the parameter {name}")
-
-
-def _unless_off(name: str, value: Any) -> Any:
-    if _boolean(name, value):
-        raise not_done(f"the parameter {name}")
 
 
 def _sparse_vector(name: str, value: Any) -> Any:
@@ -185,7 +185,7 @@ _SWITCH = _one_of("on", "off", "true", "false", "unset")
 
 _PARAMETERS: dict[str, Callable[[str, Any], Any]] = {
     "args": _array,
-    "atrcollection": _refused,
+    "atrcollection": _text,
     "auto_execute": _boolean,
     "auto_prepare": _boolean,
     "client_context_id": _text,
@@ -224,10 +224,10 @@ _PARAMETERS: dict[str, Callable[[str, Any], Any]] = {
     "sort_projection": _boolean,
     "statement": _text,
     "timeout": _duration,
-    "txdata": _refused,
-    "txid": _refused,
-    "tximplicit": _unless_off,
-    "txstmtnum": _refused,
+    "txdata": _told,
+    "txid": _text,
+    "tximplicit": _boolean,
+    "txstmtnum": _number,
     "txtimeout": _duration,
     "use_cbo": _boolean,
     "use_fts": _boolean,
@@ -300,6 +300,12 @@ def request_of(fields: dict[str, Any]) -> Request:
         values.get("signature", True),
         values.get("profile", "off"),
         values.get("pretty", False),
+        Settings(
+            values.get("txid"),
+            values.get("txdata", Told()),
+            values.get("txtimeout"),
+            values.get("tximplicit", False),
+        ),
     )
 
 

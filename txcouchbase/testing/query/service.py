@@ -6,7 +6,6 @@ Source: Couchbase's documentation, "Query Service REST API".
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from txcouchbase.testing.query.encoding import encoded
 from txcouchbase.testing.query.envelope import (
     Counted,
     duration,
+    look_ahead,
     metrics,
     request_id,
     scripted,
@@ -31,11 +31,9 @@ from txcouchbase.testing.query.statements import Run, run, run_prepared
 
 if TYPE_CHECKING:
     from txcouchbase.testing.cluster import ClusterState
+    from txcouchbase.testing.query.transactions import Transaction
 
 __all__ = ["ROUTES", "answer_to", "render", "statement_of"]
-
-LOOK_AHEAD = 0.003
-"""Seconds for which an answer waits for its first row, so that its status can tell of an error."""
 
 
 def _fields(call: Call) -> dict[str, Any]:
@@ -137,14 +135,8 @@ class _Answering:
             running = self._run(request)
         except QueryError as error:
             self._failed(error, "fatal")
-            return self._answered(None, [], iter(()))
-        batches = execution.pace.steps(self._encoded(running))
-        begun: list[list[bytes]] = []
-        for batch in batches:
-            begun.append(batch)
-            if batch or perf_counter() - self._started > LOOK_AHEAD:
-                break
-        return self._answered(running, begun, batches)
+            return self._answered(None, False, iter(()))
+        return self._answered(running, *look_ahead(execution.pace.steps(self._encoded(running))))
 
     def _prepared_execution(self, request: Request) -> Execution:
         now = self._state.seconds()
@@ -159,7 +151,14 @@ class _Answering:
             request.timeout or 0.0,
             request.readonly or self._call.method == "GET",
             request.preserve_expiry,
+            settings=request.settings,
+            transaction=self._transaction(request),
         )
+
+    def _transaction(self, request: Request) -> Transaction | None:
+        if request.settings.id is None:
+            return None
+        return self._state.transactions.find(request.settings.id, self._state.seconds())
 
     def _run(self, request: Request) -> Run:
         execution = self._execution
@@ -190,9 +189,7 @@ class _Answering:
         self._execution.errors.append(error)
         self._status = status
 
-    def _answered(
-        self, running: Run | None, begun: list[list[bytes]], rest: Iterable[list[bytes]]
-    ) -> Answer:
+    def _answered(self, running: Run | None, some: bool, batches: Iterator[list[bytes]]) -> Answer:
         request, execution = self._request, self._execution
         head: dict[str, Any] = {"requestID": request_id()}
         if request.client_context_id is not None:
@@ -203,9 +200,9 @@ class _Answering:
             if running.prepared is not None:
                 head["prepared"] = running.prepared
         code = 200
-        if execution.errors and not any(begun):
+        if execution.errors and not some:
             code = http_status(execution.errors[0].code)
-        rows = self._counted.rows(chain(begun, rest))
+        rows = self._counted.rows(batches)
         return Answer(stream(rows, head, self._tail), code)
 
     def _tail(self) -> dict[str, Any]:

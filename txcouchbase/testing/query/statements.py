@@ -25,7 +25,15 @@ from txcouchbase.testing.query.syntax import (
     Prepare,
     Query,
     Statement,
+    TransactionControl,
     Update,
+)
+from txcouchbase.testing.query.transaction_statements import (
+    CLIENT_REQUESTS,
+    client_request,
+    control,
+    ended,
+    undone,
 )
 from txcouchbase.testing.query.values import MISSING, is_array
 
@@ -54,6 +62,8 @@ _MUTATIONS: dict[type[Statement], Callable[[Planner, Any], Batches]] = {
     Delete: mutations.delete,
 }
 
+_IN_TRANSACTIONS = (Query, Insert, Update, Delete)
+
 
 def run(
     execution: Execution, statement: Statement, text: str = "", auto_execute: bool = False
@@ -65,6 +75,9 @@ def run(
     :raises QueryError: for what cannot be planned, and for what definitions come to.
     """
     planner = Planner(execution)
+    within = execution.transaction
+    if within is None and execution.settings.implicit and isinstance(statement, _IN_TRANSACTIONS):
+        return _implicit(execution, statement)
     if isinstance(statement, Query):
         plan = planner.query(statement, Scope())
         return Run(_driven(execution, plan.batches(())), plan.signature)
@@ -76,16 +89,35 @@ def run(
         trial = Planner(_without_values(execution))
         shown = {"plan": explained(trial, statement.statement), "text": text}
         return Run(iter([[shown]]), "json")
+    if isinstance(statement, TransactionControl):
+        return Run(iter([control(execution, statement.kind)]), "json")
     if execution.readonly:
         raise QueryError(1000, READ_ONLY)
     change = _MUTATIONS.get(type(statement))
     if change is not None:
         assert isinstance(statement, (Insert, Update, Delete))
         batches = change(planner, statement)
+        if within is not None:
+            batches = undone(within, batches)
         returned = None if statement.returning is None else signature(statement.returning)
         return Run(_driven(execution, batches), returned)
+    if within is not None:
+        raise QueryError(17002, "This statement is not supported within a transaction")
     DEFINITIONS[type(statement)](planner, statement)
     return Run(iter(()), None)
+
+
+def _implicit(execution: Execution, statement: Statement) -> Run:
+    """Start a statement that is a transaction by itself."""
+    transactions = execution.state.transactions
+    transaction = transactions.begin(execution.settings, execution.state.seconds())
+    execution.transaction = transaction
+    try:
+        running = run(execution, statement)
+    except QueryError:
+        transactions.close(transaction)
+        raise
+    return replace(running, batches=ended(execution, transaction, running.batches))
 
 
 def _driven(execution: Execution, batches: Batches) -> Batches:
@@ -163,6 +195,8 @@ def _execute(planner: Planner, statement: Execute) -> Run:
             execution.named = value
         elif value is not MISSING:
             raise QueryError(1070, "USING has to be of type array or object")
+    if statement.name in CLIENT_REQUESTS and execution.settings.told.kv:
+        return Run(iter([client_request(execution, statement.name)]), "json")
     return run_prepared(execution, statement.name)
 
 

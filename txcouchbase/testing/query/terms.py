@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from txcouchbase.testing.query.catalog import CATALOG, REFUSED_KEYSPACES
-from txcouchbase.testing.query.errors import QueryError, no_index, not_done
+from txcouchbase.testing.query.errors import QueryError, no_index, not_done, syntax_error
 from txcouchbase.testing.query.execution import Row
 from txcouchbase.testing.query.keyspaces import Keyspace, find_keyspace, path_of, require
 from txcouchbase.testing.query.pipeline import Batches, unnested
@@ -142,12 +142,18 @@ class Terms:
                 return self._expression(term, source, clause, join)
             source = path
         alias = term.alias or source.parts[-1]
+        execution = self._planner.execution
+        keys = join.keys if join is not None and join.keys is not None else term.keys
+        if execution.sources is not None:
+            if keys is not None:
+                raise syntax_error(f"{alias} is no keyspace, so that it has no KEYS")
+            found = execution.sources(source)
+            self._scope.add_source(alias, True)
+            return found
         if source.namespace == "system":
             return self._catalog(source, alias)
-        execution = self._planner.execution
         keyspace = find_keyspace(execution, source)
         require(execution, "select", keyspace.bucket.name)
-        keys = join.keys if join is not None and join.keys is not None else term.keys
         if keys is not None:
             evaluate = self._planner.compiler(self._scope).expression(keys)
             self._scope.add_source(alias, True)

@@ -12,13 +12,12 @@ from hashlib import md5
 from typing import Any
 
 from txcouchbase.testing.javascript import syntax_error
+from txcouchbase.testing.views.reducing import BUILT_IN
 
 __all__ = ["DesignDocument", "DesignRefused", "checked"]
 
 MAX_FUNCTION = 128 * 1024
 """Characters of the longest function that is looked at."""
-
-BUILT_IN = ("_count", "_sum", "_stats")
 
 
 class DesignRefused(Exception):
@@ -41,6 +40,15 @@ class DesignDocument:
         """What tells it from those before, such as ``1-0f3c...``."""
         text = json.dumps(self.body, sort_keys=True)
         return f"{self.number}-{md5(text.encode(), usedforsecurity=False).hexdigest()[:8]}"
+
+    def with_view(self, name: str, reduce: str | None) -> DesignDocument:
+        """The document with one view more, whose map function is not in it.
+
+        :raises DesignRefused: for a reduce function, or a name, that a server does not take.
+        """
+        view = {"map": ""} | ({} if reduce is None else {"reduce": reduce})
+        views = self.body.get("views", {}) | {name: view}
+        return DesignDocument(checked(self.body | {"views": views}), self.number + 1)
 
     def view(self, name: str) -> dict[str, Any] | None:
         """The definition of a view, None for an unknown one."""

@@ -1,32 +1,42 @@
 """The HTTP requests of the view service, and of the management service about design documents.
 
 Paths and answers are those of Couchbase's documentation, *Views REST API*; messages are those of
-its ``couchdb``. Design documents are stored and read back. A query is checked, and answered with
-an error that says that views are not evaluated.
+its ``couchdb``. Design documents are stored and read back. A query is answered by the function of
+Python that stands for the view's own; without one with an error that says so.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from txcouchbase.testing.http.calls import Answer, Call, HttpRefused, json_answer
 from txcouchbase.testing.http.envelope import framed, peek
 from txcouchbase.testing.http.routes import Route
 from txcouchbase.testing.http.rows import encoded
 from txcouchbase.testing.kv.bucket import Bucket
+from txcouchbase.testing.query.envelope import look_ahead
 from txcouchbase.testing.views.designs import DesignDocument, DesignRefused, checked
+from txcouchbase.testing.views.evaluation import MapFailed, ViewRows
+from txcouchbase.testing.views.parameters import ParametersRefused, ViewQuery, query_of
+from txcouchbase.testing.views.reducing import BUILT_IN, ReduceFailed
 
 if TYPE_CHECKING:
     from txcouchbase.testing.cluster import ClusterState
 
 __all__ = ["MANAGEMENT_ROUTES", "ROUTES", "failure", "render"]
 
-NOT_EVALUATED = "this node stores views and does not evaluate them; script an answer"
-STALE = ("false", "ok", "update_after")
+NOT_EVALUATED = (
+    "this node does not evaluate the JavaScript of views: give it a function (map_view), or script"
+    " an answer"
+)
+NO_JAVASCRIPT = (
+    "this node evaluates no reduce function but _count, _sum and _stats: ask with reduce=false, or"
+    " script an answer"
+)
+LOOK_AHEAD = 0.02
+"""Seconds for which an answer waits for its first row; what fails later breaks it off."""
 
 
 def render(
@@ -139,85 +149,32 @@ def _query(state: ClusterState, call: Call) -> Answer:
     view = design.view(call.names["view"])
     if view is None:
         raise _refused(404, "not_found", "missing_named_view")
-    reason = _query_error(call, "reduce" in view)
-    if reason is not None:
-        raise _refused(400, "query_parse_error", reason)
-    raise _refused(500, "not_implemented", NOT_EVALUATED)
-
-
-def _query_error(call: Call, reduces: bool) -> str | None:
-    """What is wrong with a query, None if nothing is; unknown parameters are nothing wrong."""
-    keys = None
-    if call.method == "POST" and call.body:
-        try:
-            body = call.json()
-        except HttpRefused:
-            return "the body is not JSON"
-        if not isinstance(body, dict):
-            return "the body is not an object"
-        keys = body.get("keys")
-        if keys is not None and not isinstance(keys, list):
-            return "`keys` member must be a array."
-    for name, value in call.arguments.items():
-        check = _PARAMETERS.get(name)
-        reason = None if check is None else check(value)
-        if reason is not None:
-            return f"{name}: {reason}"
-    if "group" in call.arguments and "group_level" in call.arguments:
-        return "Query parameter `group_level` is not compatible with `group`"
-    if keys is not None and call.arguments.keys() & _RANGES:
-        return "Query parameters of a range are not compatible with multi-get"
-    if not reduces:
-        if call.arguments.get("reduce") == "true":
-            return "Invalid URL parameter `reduce` for map view."
-        if call.arguments.keys() & {"group", "group_level"}:
-            return "Invalid URL parameter 'group' or 'group_level' for non-reduce view."
-    return None
-
-
-def _not_a_number(value: str) -> str | None:
-    if value.isascii() and value.isdigit():
-        return None
-    return f'Invalid value for positive integer parameter: "{value}"'
-
-
-def _not_a_boolean(value: str) -> str | None:
-    if value in ("true", "false"):
-        return None
-    return f'Invalid value for boolean paramter: "{value}"'
-
-
-def _not_json(value: str) -> str | None:
     try:
-        msgspec.json.decode(value)
-    except (ValueError, RecursionError):
-        return "invalid UTF-8 JSON"
-    return None
+        query = query_of(call, "reduce" in view)
+    except ParametersRefused as refused:
+        raise _refused(400, "query_parse_error", str(refused)) from None
+    function = state.map_functions.get((bucket.name, name, call.names["view"]))
+    if function is None:
+        raise _refused(500, "not_implemented", NOT_EVALUATED)
+    reduce = view["reduce"] if query.reduce else None
+    if reduce is not None and reduce not in BUILT_IN:
+        raise _refused(500, "not_implemented", NO_JAVASCRIPT)
+    return _evaluated(ViewRows(state, bucket, function, query, reduce), query)
 
 
-def _not_stale(value: str) -> str | None:
-    if value in STALE:
-        return None
-    return "stale only available as stale=ok, stale=update_after or stale=false"
+def _evaluated(rows: ViewRows, query: ViewQuery) -> Answer:
+    try:
+        _, batches = look_ahead(rows.batches(), LOOK_AHEAD)
+    except (MapFailed, ReduceFailed) as failed:
+        raise _refused(500, "error", str(failed)) from None
 
+    def rest() -> dict[str, Any]:
+        made: dict[str, Any] = {} if query.reduce else {"total_rows": rows.total}
+        if query.debug:
+            made["debug_info"] = {"local": {"main_group": {"total_rows": rows.total}}}
+        return made
 
-_PARAMETERS: dict[str, Callable[[str], str | None]] = {
-    "limit": _not_a_number,
-    "skip": _not_a_number,
-    "group_level": _not_a_number,
-    "descending": _not_a_boolean,
-    "group": _not_a_boolean,
-    "inclusive_end": _not_a_boolean,
-    "reduce": _not_a_boolean,
-    "debug": _not_a_boolean,
-    "key": _not_json,
-    "start_key": _not_json,
-    "startkey": _not_json,
-    "end_key": _not_json,
-    "endkey": _not_json,
-    "stale": _not_stale,
-}
-_RANGES = frozenset(("key", "start_key", "startkey", "end_key", "endkey"))
+    return Answer(framed("rows", batches, rest))
 
 
 def _all(state: ClusterState, call: Call) -> Answer:

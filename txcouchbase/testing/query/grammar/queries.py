@@ -33,6 +33,7 @@ from txcouchbase.testing.query.syntax import (
     Statement,
     Subquery,
     Subselect,
+    TransactionControl,
 )
 
 __all__ = ["QueryBuilder"]
@@ -55,6 +56,15 @@ class QueryBuilder(ExpressionBuilder):
 
     def execute(self, parts: Parts) -> Execute:
         return Execute(str(parts[0]), part(parts, Expression))
+
+    def begin(self, parts: Parts) -> TransactionControl:
+        return TransactionControl("BEGIN")
+
+    def commit(self, parts: Parts) -> TransactionControl:
+        return TransactionControl("COMMIT")
+
+    def rollback(self, parts: Parts) -> TransactionControl:
+        return TransactionControl("ROLLBACK")
 
     def query(self, parts: Parts) -> Query:
         body = next(item for item in parts if isinstance(item, (Subselect, SetOperation, Query)))

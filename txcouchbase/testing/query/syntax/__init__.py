@@ -22,6 +22,7 @@ from txcouchbase.testing.query.syntax.changes import (
     Insert,
     Prepare,
     Target,
+    TransactionControl,
     Update,
     UpdateTerm,
 )
@@ -133,6 +134,7 @@ __all__ = [
     "Subquery",
     "Subselect",
     "Target",
+    "TransactionControl",
     "Update",
     "UpdateTerm",
     "Variable",

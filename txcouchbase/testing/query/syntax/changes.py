@@ -24,6 +24,7 @@ __all__ = [
     "Insert",
     "Prepare",
     "Target",
+    "TransactionControl",
     "Update",
     "UpdateTerm",
 ]
@@ -187,6 +188,16 @@ class Execute(Statement):
 
     name: str
     using: Expression | None
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionControl(Statement):
+    """BEGIN, COMMIT or ROLLBACK.
+
+    :param kind: the first word.
+    """
+
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
