@@ -6,10 +6,26 @@ import ctypes
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from threading import get_ident
 from typing import Any
 
+from couchbase.exceptions import TransactionOperationFailed
+from couchbase.n1ql import QueryScanConsistency
+from couchbase.options import (
+    TransactionGetMultiOptions,
+    TransactionGetMultiReplicasFromPreferredServerGroupOptions,
+    TransactionGetOptions,
+    TransactionQueryOptions,
+)
+from couchbase.transactions import (
+    TransactionGetMultiMode,
+    TransactionGetMultiReplicasFromPreferredServerGroupMode,
+    TransactionGetMultiReplicasFromPreferredServerGroupSpec,
+    TransactionGetMultiSpec,
+)
+from couchbase.transcoder import RawJSONTranscoder
 from twisted.internet.defer import succeed
 
 
@@ -202,3 +218,101 @@ def dawdle(context: Any, collection: Any, key: str) -> None:
 def insert_and_refuse(context: Any, collection: Any, key: str) -> None:
     context.insert(collection, key, {})
     raise Refused("rolled back")
+
+
+def sleep_and_commit(context: Any, collection: Any, key: str, seconds: float) -> None:
+    context.replace(context.get(collection, key), {"n": "late"})
+    time.sleep(seconds)
+
+
+def meet_conflict(context: Any, collection: Any, key: str, notes: str) -> int:
+    """Change a document that somebody else has changed in between, the first time."""
+    note(notes, "x")
+    calls = len(Path(notes).read_text(encoding="utf-8"))
+    found = context.get(collection, key)
+    if calls == 1:
+        collection.upsert(key, {"n": 100})
+    context.replace(found, {"n": found.content_as[dict]["n"] + 1})
+    return calls
+
+
+def swallow(context: Any, collection: Any, key: str, notes: str) -> None:
+    """Go on after a failure that no other attempt would help."""
+    note(notes, "x")
+    found = context.get(collection, key)
+    context.remove(found)
+    with suppress(TransactionOperationFailed):
+        context.remove(found)
+
+
+def invent_failure(context: Any, collection: Any, key: str) -> None:
+    """Raise what an operation could have raised, and has not."""
+    context.replace(context.get(collection, key), {"n": "no"})
+    raise TransactionOperationFailed("mine")
+
+
+def exit_within(context: Any, collection: Any, key: str) -> None:
+    context.replace(context.get(collection, key), {"n": "no"})
+    sys.exit(3)
+
+
+def note_and_replace(context: Any, collection: Any, key: str, notes: str, value: Any) -> None:
+    note(notes, "x")
+    context.replace(context.get(collection, key), value)
+
+
+def stage_and_wait(context: Any, collection: Any, keys: list[str], mark: str, until: str) -> None:
+    """Stage a replace and an insert, and wait in the middle of the transaction."""
+    context.replace(context.get(collection, keys[0]), {"n": "no"})
+    context.insert(collection, keys[1], {"n": "no"})
+    note(mark, str(os.getpid()))
+    wait_for(mark, until)
+
+
+def nothing(context: Any) -> None:
+    """A transaction without any operation."""
+
+
+def every_method(context: Any, collection: Any, prefix: str) -> dict[str, Any]:
+    """Each operation of an attempt; of these documents ``a``, ``b`` and ``d`` are there."""
+    a, b, c, d = [f"{prefix}-{name}" for name in "abcd"]
+    got = context.get(collection, a)
+    several = context.get_multi(
+        [TransactionGetMultiSpec(collection, b), TransactionGetMultiSpec(collection, c)],
+        TransactionGetMultiOptions(mode=TransactionGetMultiMode.DISABLE_READ_SKEW_DETECTION),
+    )
+    copies = [
+        TransactionGetMultiReplicasFromPreferredServerGroupSpec(collection, key) for key in (a, b)
+    ]
+    modes = TransactionGetMultiReplicasFromPreferredServerGroupMode
+    copied = context.get_multi_replicas_from_preferred_server_group(
+        copies,
+        TransactionGetMultiReplicasFromPreferredServerGroupOptions(
+            mode=modes.DISABLE_READ_SKEW_DETECTION
+        ),
+    )
+    copy = context.get_replica_from_preferred_server_group(collection, a)
+    replaced = context.replace(got, {"n": 10})
+    context.remove(context.get(collection, b))
+    inserted = context.insert(collection, c, {"n": 3})
+    raw = context.get(collection, d, TransactionGetOptions(transcoder=RawJSONTranscoder()))
+    rows = context.query(
+        "SELECT RAW $1 + $more",
+        TransactionQueryOptions(
+            positional_parameters=[1],
+            named_parameters={"more": 2},
+            client_context_id="mine",
+            scan_consistency=QueryScanConsistency.NOT_BOUNDED,
+            read_only=True,
+        ),
+    ).rows()
+    return {
+        "get": got.content_as[dict],
+        "get_multi": [several.exists(0), several.exists(1), several.content_as[dict](0)],
+        "replica": copy.content_as[dict],
+        "replicas": [copied.content_as[dict](at) for at in range(2)],
+        "replace": replaced.content_as[dict],
+        "insert": inserted.content_as[dict],
+        "transcoder": raw.content_as[bytes],
+        "query": rows,
+    }

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import functools
 import os
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from couchbase.auth import PasswordAuthenticator
-from couchbase.durability import DurabilityLevel, ServerDurability
 from couchbase.exceptions import (
     AuthenticationException,
     DocumentNotFoundException,
     InvalidArgumentException,
-    TransactionExpired,
-    TransactionFailed,
     UnAmbiguousTimeoutException,
 )
-from couchbase.n1ql import QueryScanConsistency
-from couchbase.options import TransactionConfig, TransactionOptions
-from couchbase.transactions import TransactionKeyspace, TransactionResult
 from twisted.internet.defer import CancelledError, gatherResults, inlineCallbacks
-from twisted.trial.unittest import SynchronousTestCase
 
 from tests import jobfunctions
 from tests.support import ServerTestCase, until
 from tests.test_jobs import config
-from txcouchbase.amp.transactions import from_data, to_data
 from txcouchbase.exceptions import PoolClosed, WorkerLost
 from txcouchbase.workers import WorkerPool
 
@@ -148,60 +139,3 @@ class ClusterJobTests(ServerTestCase):
         pool = collection._pool
         yield until(lambda: pool._jobs._pending == 0)
         self.assertEqual(len(os.listdir(folder)), 11, "two pieces of five, and the end")
-
-    @inlineCallbacks
-    def test_transactions(self) -> Any:
-        settings = TransactionConfig(cleanup_lost_attempts=False)
-        cluster = self.cluster(config(), transaction_config=settings)
-        collection = cluster.bucket(self.bucket_name).default_collection()
-        key = self.key("k")
-        yield collection.upsert(key, {"n": 1})
-        result = yield cluster.transactions.run(
-            jobfunctions.move, collection, key, {"n": 2}, timeout=20
-        )
-        self.assertIsInstance(result, TransactionResult)
-        self.assertEqual(result.value, "moved")
-        self.assertTrue(result.transaction_id)
-        failing = cluster.transactions.run(
-            jobfunctions.insert_and_refuse, collection, self.key("new")
-        )
-        error = yield self.assertFailure(failing, TransactionFailed)
-        self.assertIsInstance(error.inner_cause, jobfunctions.Refused)
-        self.assertIn("in insert_and_refuse", error.__cause__.remote_traceback)
-        exists = yield collection.exists(self.key("new"))
-        self.assertFalse(exists.exists)
-        expired = cluster.transactions.run(
-            jobfunctions.dawdle, TransactionOptions(timeout=timedelta(seconds=0.1)), collection, key
-        )
-        yield self.assertFailure(expired, TransactionExpired)
-        self.flushWarnings()  # the SDK's constructor calls its own `timeout` deprecated
-        for wrong in (lambda context: None, 5):
-            error = self.assertRaises(InvalidArgumentException, cluster.transactions.run, wrong)
-            self.assertIn("transactions.run", str(error))
-        self.assertRaises(
-            InvalidArgumentException,
-            cluster.transactions.run,
-            jobfunctions.move,
-            transaction_options={"timeout": 1},
-        )
-
-
-class TransactionSettingsTests(SynchronousTestCase):
-    def test_they_cross_unchanged(self) -> None:
-        common: dict[str, Any] = {
-            "durability": ServerDurability(DurabilityLevel.MAJORITY),
-            "timeout": timedelta(seconds=3.5),
-            "scan_consistency": QueryScanConsistency.REQUEST_PLUS,
-            "metadata_collection": TransactionKeyspace(
-                bucket="with.dots", scope="s", collection="c"
-            ),
-        }
-        config = TransactionConfig(
-            cleanup_window=timedelta(seconds=4), cleanup_lost_attempts=False, **common
-        )
-        for settings in (config, TransactionOptions(**common), TransactionOptions()):
-            data = to_data(settings)
-            self.assertEqual(to_data(from_data(type(settings), data)), data)
-        self.assertEqual(to_data(config)["cleanup_window"], 4000)
-        self.assertEqual(to_data(config)["timeout"], 3_500_000_000)
-        self.flushWarnings()  # the SDK's constructors call their own `timeout` deprecated

@@ -54,9 +54,10 @@ class Transactions:
         """Run a function in a transaction, in a job worker.
 
         The function gets the SDK's `AttemptContext` and the arguments. It may be called several
-        times, until an attempt can be committed; what it raises rolls the attempt back. A
-        collection among the arguments is, in the worker, the SDK's own, which the methods of
-        the `AttemptContext` take.
+        times, until an attempt can be committed: what an operation of the context fails with, such
+        as a conflict, it lets through, and is called again if that may help. Anything else that it
+        raises rolls the attempt back. A collection among the arguments is, in the worker, the
+        SDK's own, which the methods of the `AttemptContext` take.
 
         Args:
             function: What to call; see `WorkerPool.run` for what it can be.

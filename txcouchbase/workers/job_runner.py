@@ -11,6 +11,7 @@ from couchbase.options import GetMultiOptions, GetOptions, TransactionOptions
 
 from txcouchbase.amp.jobs import Outcome, outcome_of, raised, run_job
 from txcouchbase.amp.transactions import from_data
+from txcouchbase.workers.attempts import run_attempts
 
 if TYPE_CHECKING:
     from couchbase.transactions import AttemptContext
@@ -103,5 +104,5 @@ def run_transaction(
         nonlocal value
         value = function(context, *args, **kwargs)
 
-    result = cluster.transactions.run(attempt, from_data(TransactionOptions, options))
+    result = run_attempts(cluster.transactions, attempt, from_data(TransactionOptions, options))
     return dict(result), value
