@@ -1,7 +1,7 @@
 """What the reference and the SDK have, beside what this package has.
 
 ``python -m tests.parity > docs/parity.md`` writes the table anew. All of it is found by looking at
-the classes; only what is owed, and what is left out on purpose, is said here.
+the classes; only what is left out on purpose, or differs, is said here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 import sys
 from dataclasses import dataclass, field
 from inspect import Parameter
+from typing import get_args
 
 from couchbase import result, transactions
 
@@ -30,63 +31,6 @@ from tests.surface import (
     shown_parameters,
 )
 
-OWED = {
-    "Collection.get_any_replica": "replica reads",
-    "Collection.get_all_replicas": "replica reads",
-    "Collection.lookup_in_any_replica": "replica reads",
-    "Collection.lookup_in_all_replicas": "replica reads",
-    "Collection.get_any_replica_multi": "replica reads",
-    "Collection.get_all_replicas_multi": "replica reads",
-    "result.GetReplicaResult": "replica reads",
-    "result.LookupInReplicaResult": "replica reads",
-    "result.MultiGetReplicaResult": "replica reads",
-    "Collection.scan": "scans",
-    "result.ScanResult": "scans",
-    "result.ScanResultIterable": "scans",
-    **dict.fromkeys(
-        (
-            "Collection.couchbase_list",
-            "Collection.couchbase_map",
-            "Collection.couchbase_queue",
-            "Collection.couchbase_set",
-            "Collection.list_append",
-            "Collection.list_get",
-            "Collection.list_prepend",
-            "Collection.list_remove",
-            "Collection.list_set",
-            "Collection.list_size",
-            "Collection.map_add",
-            "Collection.map_get",
-            "Collection.map_remove",
-            "Collection.map_size",
-            "Collection.queue_pop",
-            "Collection.queue_push",
-            "Collection.queue_size",
-            "Collection.set_add",
-            "Collection.set_contains",
-            "Collection.set_remove",
-            "Collection.set_size",
-            "CouchbaseList",
-            "CouchbaseMap",
-            "CouchbaseQueue",
-            "CouchbaseSet",
-            "result.OperationResult",
-            "result.ValueResult",
-        ),
-        "data structures",
-    ),
-}
-"""What is not there yet, and what for."""
-
-UNPROVEN = {
-    "analytics_query": "the node answers with scripts only",
-    "search": "the node answers with scripts only",
-    "search_query": "the node answers with scripts only",
-    "view_query": "the node answers with scripts only",
-    "Transactions.run": "the node carries none out",
-}
-"""Methods that are there, and wait for a node that can carry them out."""
-
 LEFT_OUT = {
     "tx.TxCluster.loop": "no asyncio loop is needed",
     "tx.N1QLRequest": "of the SDK's own making; a result is a BatchedQueryResult",
@@ -96,6 +40,7 @@ LEFT_OUT = {
     "Transactions.close": "closed with the job workers",
     "Transactions.run_async": "of the SDK's own making; `run` does not block",
     "result.HttpResult": "no method of the SDK returns it",
+    "result.ValueResult": "no method of the SDK returns it",
 }
 """What will not be there, and why."""
 
@@ -145,7 +90,7 @@ MANAGERS = (
     "users",
     "views",
 )
-THERE, IS_OWED, IS_LEFT_OUT, MISSING = "there", "owed", "deliberately not", "**missing**"
+THERE, IS_LEFT_OUT, MISSING = "there", "deliberately not", "**missing**"
 
 
 @dataclass
@@ -153,7 +98,7 @@ class Row:
     """One member of a class of theirs, beside ours.
 
     Attributes:
-        name: What `OWED` and `LEFT_OUT` call it.
+        name: What `LEFT_OUT` and the others call it.
         shown: How the table calls it.
         state: Whether we have it.
         why: What to add to that.
@@ -183,17 +128,20 @@ class Section:
 
 
 def returned_by_ours() -> set[type]:
-    """The classes of what the Deferreds of our public methods fire with."""
+    """The classes of what our public methods return, or their Deferreds fire with, or their
+    streams consist of."""
     found: set[type] = set()
     for _, cls in inspect.getmembers(importlib.import_module("txcouchbase.cluster")):
         if not isinstance(cls, type) or not cls.__module__.startswith("txcouchbase."):
             continue
         for _, member in inspect.getmembers(cls, inspect.isfunction):
             annotation = str(inspect.signature(member).return_annotation)
-            inner = re.fullmatch(r"Deferred\[(\w+)\]", annotation)
-            value = member.__globals__.get(inner[1]) if inner else None
-            if isinstance(value, type) and is_there(cls, member.__name__):
-                found.add(value)
+            for name in re.findall(r"\w+", annotation):
+                value = member.__globals__.get(name)
+                if isinstance(value, type) and is_there(cls, member.__name__):
+                    found.add(value)
+                    for base in getattr(value, "__orig_bases__", ()):
+                        found.update(part for part in get_args(base) if isinstance(part, type))
     return found
 
 
@@ -216,20 +164,17 @@ def compared(
             missing = missing_parameters(theirs, getattr(cls, member))
             if missing and name not in OTHERWISE:
                 row.problems.append(f"{cls.__name__}.{member} lacks {', '.join(missing)}")
-        unproven = UNPROVEN.get(name, UNPROVEN.get(member))
-        notes = [OTHERWISE.get(name), f"owed: {unproven}" if unproven else None]
-        row.why = "; ".join(note for note in notes if note)
+        row.why = OTHERWISE.get(name, "")
     return row
 
 
 def _judged(name: str, shown: str, there: bool) -> Row:
-    for state, reasons in ((IS_OWED, OWED), (IS_LEFT_OUT, LEFT_OUT)):
-        why = reasons.get(name, reasons.get(name.removeprefix("tx.")))
-        if why is not None:
-            row = Row(name, shown, state, why)
-            if there:
-                row.problems.append(f"{name} is listed as {state}, and is there")
-            return row
+    why = LEFT_OUT.get(name, LEFT_OUT.get(name.removeprefix("tx.")))
+    if why is not None:
+        row = Row(name, shown, IS_LEFT_OUT, why)
+        if there:
+            row.problems.append(f"{name} is listed as {IS_LEFT_OUT}, and is there")
+        return row
     if there:
         return Row(name, shown, THERE)
     return Row(name, shown, MISSING, problems=[f"{name} is missing"])
@@ -322,7 +267,13 @@ def the_data_structures() -> Section:
         members = public_members(cls)
         shown = f"{name}: {', '.join(members)}"
         there = bool(ours) and all(is_there(found, member) for found in ours for member in members)
-        section.rows.append(_judged(name, shown, there))
+        row = _judged(name, shown, there)
+        for found in ours if there else ():
+            for member, theirs in members.items():
+                missing = missing_parameters(parameters_of(theirs), getattr(found, member))
+                if missing:
+                    row.problems.append(f"{found.__name__}.{member} lacks {', '.join(missing)}")
+        section.rows.append(row)
     return section
 
 
@@ -381,17 +332,11 @@ def problems(found: list[Section]) -> list[str]:
     """What is not as the lists above say."""
     rows = [row for section in found for row in section.rows]
     known = {row.name for row in rows}
-    members = {row.name.rpartition(".")[2] for row in rows if row.state == THERE}
     stale = [
         f"{name} is listed, and nobody has it"
-        for listed in (OWED, LEFT_OUT, OTHERWISE, SHARED)
+        for listed in (LEFT_OUT, OTHERWISE, SHARED)
         for name in listed
         if name not in known
-    ]
-    stale += [
-        f"{name} is listed as unproven, and is not there"
-        for name in UNPROVEN
-        if name.rpartition(".")[2] not in members
     ]
     return stale + [problem for row in rows for problem in row.problems]
 
@@ -399,7 +344,7 @@ def problems(found: list[Section]) -> list[str]:
 def counted(found: list[Section]) -> dict[str, int]:
     """How many rows there are of each state."""
     states = [row.state for section in found for row in section.rows]
-    return {state: states.count(state) for state in (THERE, IS_OWED, IS_LEFT_OUT, MISSING)}
+    return {state: states.count(state) for state in (THERE, IS_LEFT_OUT, MISSING)}
 
 
 def written(found: list[Section]) -> str:
@@ -411,11 +356,7 @@ def written(found: list[Section]) -> str:
         "Made by `python -m tests.parity`, which looks at the classes of the SDK and at ours; "
         "`tests/test_parity.py` fails when it is out of date.",
         "",
-        f"{counts[THERE]} rows are there, {counts[IS_OWED]} are owed, {counts[IS_LEFT_OUT]} are "
-        "deliberately not there. What is owed waits until the embedded node can carry it out: "
-        + ", ".join(sorted(set(OWED.values())))
-        + ", durability levels on several nodes, and the answers of analytics, search and views "
-        "and the outcome of transactions, whose methods are there.",
+        f"{counts[THERE]} rows are there, {counts[IS_LEFT_OUT]} are deliberately not there.",
     ]
     for section in found:
         lines += [

@@ -15,7 +15,6 @@ from couchbase.exceptions import (
     CasMismatchException,
     DocumentExistsException,
     DocumentNotFoundException,
-    FeatureUnavailableException,
     InvalidArgumentException,
     UnAmbiguousTimeoutException,
     ValueFormatException,
@@ -229,8 +228,6 @@ class MultiTests(ServerTestCase):
                 getattr(collection, method)(*args, **kwargs)
         self.assertRaises(ValueFormatException, collection.upsert_multi, {"a": 1, "b": b"bytes"})
         self.assertRaises(ValueError, collection.binary().append_multi, {"a": 1})
-        for method in ("get_any_replica_multi", "get_all_replicas_multi"):
-            self.assertRaises(FeatureUnavailableException, getattr(collection, method), ["a"])
         for timeout in ({}, {"timeout": None}):
             found = yield collection.get_multi([self.key("a")], **timeout)
             self.assertIsInstance(found[self.key("a")], DocumentNotFoundException)

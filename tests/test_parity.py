@@ -9,11 +9,12 @@ from unittest.mock import patch
 
 from couchbase import result
 from couchbase.collection import Collection
+from couchbase.datastructures import CouchbaseQueue
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests import parity
 from tests.surface import missing_parameters, parameters_of
-from txcouchbase.collection import TxCollection
+from txcouchbase.collection import TxCollection, TxRawCollection
 
 TABLE = Path(__file__).resolve().parent.parent / "docs" / "parity.md"
 
@@ -72,14 +73,28 @@ class ParityTests(SynchronousTestCase):
             ["TxCollection.get lacks soon", "TxRawCollection.get lacks soon"],
         )
 
-    def test_what_is_owed_and_there_is_noticed(self) -> None:
-        found = self.seen_with(parity, "OWED", {**parity.OWED, "Collection.get": "x"})
-        self.assertIn("Collection.get is listed as owed, and is there", found)
-        found = self.seen_with(TxCollection, "scan", TxCollection.get)
-        self.assertEqual(found, [])  # one of the two forms is not enough
+    def test_a_new_parameter_of_a_data_structure_is_noticed(self) -> None:
+        found = self.seen_with(CouchbaseQueue, "pop", lambda self, soon, timeout=None: None)
+        self.assertEqual(found[0], "CouchbaseQueue.pop lacks soon, timeout as argument 2")
+
+    def test_one_of_the_two_forms_is_not_enough(self) -> None:
+        with patch.object(TxCollection, "get_soon", TxCollection.get, create=True):
+            found = self.seen_with(Collection, "get_soon", lambda self, key: None)
+        self.assertEqual(found, ["Collection.get_soon is missing"])
+
+    def test_what_only_refuses_is_missing(self) -> None:
+        def get(self: Any, key: str, *opts: Any, **kwargs: Any) -> None:
+            """Not yet."""
+
+        found = self.seen_with(TxRawCollection, "get", get)
+        self.assertIn("Collection.get is missing", found)
+
+    def test_what_is_left_out_and_there_is_noticed(self) -> None:
+        found = self.seen_with(parity, "LEFT_OUT", {**parity.LEFT_OUT, "Collection.get": "x"})
+        self.assertIn("Collection.get is listed as deliberately not, and is there", found)
 
     def test_what_nobody_has_and_is_listed_is_noticed(self) -> None:
-        found = self.seen_with(parity, "OWED", {**parity.OWED, "Collection.gone": "x"})
+        found = self.seen_with(parity, "LEFT_OUT", {**parity.LEFT_OUT, "Collection.gone": "x"})
         self.assertEqual(found, ["Collection.gone is listed, and nobody has it"])
 
     def test_parameters(self) -> None:

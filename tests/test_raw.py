@@ -228,5 +228,5 @@ class FormTests(SynchronousTestCase):
                 theirs, ours = (
                     inspect.getattr_static(form, name, None) for form in (deferred, raw)
                 )
-                if name != "binary":
+                if name != "binary" and not name.startswith("couchbase_"):
                     self.assertIs(theirs, ours, name)

@@ -12,9 +12,9 @@ from txcouchbase.amp import wire
 from txcouchbase.amp.framing import ROWS
 from txcouchbase.amp.operations import OPERATIONS
 from txcouchbase.amp.rows import CHUNK_BYTES, CHUNK_ROWS, STOP, WINDOW
+from txcouchbase.workers.bites import Bites
 from txcouchbase.workers.executor import Place, Task
 from txcouchbase.workers.rows import RowStreams
-from txcouchbase.workers.sdk_rows import _Bites
 
 
 class Turns:
@@ -214,7 +214,7 @@ class TurnTests(SynchronousTestCase):
 
 class BiteTests(SynchronousTestCase):
     def bites(self, rows: list[Any], last: Any = None) -> list[Any]:
-        bites = _Bites(iter(rows), last or (lambda: {"end": 1}))
+        bites = Bites(iter(rows), last or (lambda: {"end": 1}))
         taken: list[Any] = []
         while not taken or isinstance(taken[-1], list):
             taken.append(bites.take())
@@ -241,6 +241,6 @@ class BiteTests(SynchronousTestCase):
             yield b"a"
             raise KeyError("k")
 
-        bites = _Bites(rows(), dict)
+        bites = Bites(rows(), dict)
         self.assertEqual(bites.take(), [b"a"])
         self.assertRaises(KeyError, bites.take)

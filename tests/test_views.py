@@ -45,8 +45,6 @@ EVERY: dict[str, Any] = {
 }
 """Each option, although a server would not take all of them together."""
 
-# Without `scan_consistency`, which the SDK (4.6.3) gives its own core under another name than that
-# reads: it never leaves the process. The server's own word does, among `raw`.
 ARRIVES = {
     "also": "here",
     "debug": "true",
@@ -64,6 +62,7 @@ ARRIVES = {
     "on_error": "continue",
     "reduce": "true",
     "skip": "1",
+    "stale": "false",
     "start_key": "[1]",
     "start_key_doc_id": "a",
 }

@@ -284,6 +284,8 @@ _READERS: dict[str, Callable[[Options], None]] = {
     "get": _read_projection,
     "replace": _read_replace,
     "lookup_in": _read_lookup_in,
+    "lookup_in_any_replica": _read_lookup_in,
+    "lookup_in_all_replicas": _read_lookup_in,
     "mutate_in": _read_mutate_in,
     "increment": _read_counter,
     "decrement": _read_counter,

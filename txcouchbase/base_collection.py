@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from couchbase.result import GetResult
 from twisted.internet.defer import Deferred
@@ -14,7 +14,9 @@ from txcouchbase.amp.operations import OPERATIONS
 from txcouchbase.arguments import Options, check_retry, encode_value, read_options
 from txcouchbase.calls import Caller
 from txcouchbase.client import REQUIRED, TxRawClientMixin, require_parent
+from txcouchbase.compositions import Composition, as_async_result
 from txcouchbase.jobs import map_documents
+from txcouchbase.keyvalue import DeferredOperation, KeyValueOperation
 from txcouchbase.management.queries import CollectionQueryIndexManager
 from txcouchbase.multi_operation import MultiRequest
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from txcouchbase.scope import TxRawScope
 
 __all__ = ["BaseCollection"]
+
+T = TypeVar("T")
 
 
 class BaseCollection(TxRawClientMixin):
@@ -36,6 +40,8 @@ class BaseCollection(TxRawClientMixin):
     Raises:
         InvalidArgumentException: It is not a scope and a name: a connection string, for example.
     """
+
+    _composition: Composition = staticmethod(as_async_result)
 
     def __init__(
         self,
@@ -127,15 +133,29 @@ class BaseCollection(TxRawClientMixin):
         kwargs: dict[str, Any],
         retry_ambiguous: bool = False,
         *value: Any,
+        form: type[KeyValueOperation] | None = None,
     ) -> Deferred[Any]:
-        """Start the operation of that name, with the document's value if it has one."""
+        """Start the operation of that name, with the document's value if it has one, in the form
+        of the collection or in another one."""
         options = self._options(name, opts, kwargs)
         data, flags = encode_value(name, value[0], options.transcoder) if value else (None, 0)
         kind = OPERATIONS[name]
-        operation = options.operation(self._operation, kind, self._keyspace, key, data, flags)
+        operation = options.operation(
+            form or self._operation, kind, self._keyspace, key, data, flags
+        )
         if retry_ambiguous is not False:
             operation.retry_ambiguous = check_retry(retry_ambiguous)
         return operation.start(self._pool)
+
+    def _step(self, name: str, key: str, options: dict[str, Any], *value: Any) -> Deferred[Any]:
+        """Start an operation that is part of a composition."""
+        options["quiet"] = False
+        return self._start(name, key, (), options, False, *value, form=DeferredOperation)
+
+    def _compose(self, name: str, steps: Coroutine[Any, Any, T]) -> Deferred[T]:
+        """Run a composition; it is delivered in the form of the collection."""
+        composed: Deferred[T] = self._composition(name, steps, self._pool.reactor)
+        return composed
 
     def _options(self, name: str, opts: tuple[Any, ...], kwargs: dict[str, Any]) -> Options:
         return read_options(name, opts, kwargs, self._transcoder, self._timeout, self.quiet)

@@ -23,7 +23,21 @@ from txcouchbase.amp.operations import OPERATIONS
 from txcouchbase.base_collection import BaseCollection
 from txcouchbase.binary_collection import TxBinaryCollection, TxRawBinaryCollection
 from txcouchbase.client import TxDeferredClientMixin, raw
+from txcouchbase.compositions import Composition, as_deferred
+from txcouchbase.datastructures import (
+    CouchbaseList,
+    CouchbaseMap,
+    CouchbaseQueue,
+    CouchbaseSet,
+    TxRawCouchbaseList,
+    TxRawCouchbaseMap,
+    TxRawCouchbaseQueue,
+    TxRawCouchbaseSet,
+)
 from txcouchbase.multi import MultiMethods
+from txcouchbase.replica_methods import ReplicaMethods
+from txcouchbase.scans import ScanMethods
+from txcouchbase.structure_methods import StructureMethods
 
 if TYPE_CHECKING:
     from couchbase.options import (
@@ -224,14 +238,19 @@ class KeyValueMethods(BaseCollection):
         return self._start("mutate_in", key, opts, {**kwargs, "specs": list(spec)}, retry_ambiguous)
 
 
-class TxRawCollection(BaseCollection):
-    """The methods of `KeyValueMethods` and `MultiMethods`; each returns an `AsyncResult`."""
+class TxRawCollection(ScanMethods):
+    """The methods of `KeyValueMethods`, `ReplicaMethods`, `MultiMethods` and `StructureMethods`;
+    each returns an `AsyncResult`."""
 
     get = raw(KeyValueMethods.get)
     exists = raw(KeyValueMethods.exists)
     get_and_touch = raw(KeyValueMethods.get_and_touch)
     get_and_lock = raw(KeyValueMethods.get_and_lock)
     lookup_in = raw(KeyValueMethods.lookup_in)
+    get_any_replica = raw(ReplicaMethods.get_any_replica)
+    get_all_replicas = raw(ReplicaMethods.get_all_replicas)
+    lookup_in_any_replica = raw(ReplicaMethods.lookup_in_any_replica)
+    lookup_in_all_replicas = raw(ReplicaMethods.lookup_in_all_replicas)
     upsert = raw(KeyValueMethods.upsert)
     insert = raw(KeyValueMethods.insert)
     replace = raw(KeyValueMethods.replace)
@@ -251,21 +270,78 @@ class TxRawCollection(BaseCollection):
     remove_multi = raw(MultiMethods.remove_multi)
     touch_multi = raw(MultiMethods.touch_multi)
     unlock_multi = raw(MultiMethods.unlock_multi)
+    list_append = raw(StructureMethods.list_append)
+    list_prepend = raw(StructureMethods.list_prepend)
+    list_set = raw(StructureMethods.list_set)
+    list_get = raw(StructureMethods.list_get)
+    list_remove = raw(StructureMethods.list_remove)
+    list_size = raw(StructureMethods.list_size)
+    map_add = raw(StructureMethods.map_add)
+    map_get = raw(StructureMethods.map_get)
+    map_remove = raw(StructureMethods.map_remove)
+    map_size = raw(StructureMethods.map_size)
+    set_add = raw(StructureMethods.set_add)
+    set_remove = raw(StructureMethods.set_remove)
+    set_contains = raw(StructureMethods.set_contains)
+    set_size = raw(StructureMethods.set_size)
+    queue_push = raw(StructureMethods.queue_push)
+    queue_pop = raw(StructureMethods.queue_pop)
+    queue_size = raw(StructureMethods.queue_size)
 
     def binary(self) -> TxRawBinaryCollection:
         """Operations on counters and on binary values."""
         return TxRawBinaryCollection(self)
 
+    def couchbase_list(self, key: str) -> TxRawCouchbaseList:
+        """The document of that key as a list."""
+        return TxRawCouchbaseList(key, self)
+
+    def couchbase_map(self, key: str) -> TxRawCouchbaseMap:
+        """The document of that key as a map."""
+        return TxRawCouchbaseMap(key, self)
+
+    def couchbase_queue(self, key: str) -> TxRawCouchbaseQueue:
+        """The document of that key as a queue."""
+        return TxRawCouchbaseQueue(key, self)
+
+    def couchbase_set(self, key: str) -> TxRawCouchbaseSet:
+        """The document of that key as a set."""
+        return TxRawCouchbaseSet(key, self)
+
 
 # The two forms differ in what their methods return, on purpose.
 class TxCollection(  # type: ignore[misc]
-    TxDeferredClientMixin, KeyValueMethods, MultiMethods, TxRawCollection
+    TxDeferredClientMixin,
+    KeyValueMethods,
+    ReplicaMethods,
+    MultiMethods,
+    StructureMethods,
+    TxRawCollection,
 ):
-    """The methods of `KeyValueMethods` and `MultiMethods`; each returns a Deferred."""
+    """The methods of `KeyValueMethods`, `ReplicaMethods`, `MultiMethods` and `StructureMethods`;
+    each returns a Deferred."""
+
+    _composition: Composition = staticmethod(as_deferred)
 
     def binary(self) -> TxBinaryCollection:
         """Operations on counters and on binary values."""
         return TxBinaryCollection(self)
+
+    def couchbase_list(self, key: str) -> CouchbaseList:
+        """The document of that key as a list."""
+        return CouchbaseList(key, self)
+
+    def couchbase_map(self, key: str) -> CouchbaseMap:
+        """The document of that key as a map."""
+        return CouchbaseMap(key, self)
+
+    def couchbase_queue(self, key: str) -> CouchbaseQueue:
+        """The document of that key as a queue."""
+        return CouchbaseQueue(key, self)
+
+    def couchbase_set(self, key: str) -> CouchbaseSet:
+        """The document of that key as a set."""
+        return CouchbaseSet(key, self)
 
 
 Collection = TxCollection

@@ -9,7 +9,9 @@ from couchbase.exceptions import DocumentNotFoundException, InvalidArgumentExcep
 from couchbase.result import (
     CounterResult,
     ExistsResult,
+    GetReplicaResult,
     GetResult,
+    LookupInReplicaResult,
     LookupInResult,
     MutateInResult,
     MutationResult,
@@ -17,7 +19,8 @@ from couchbase.result import (
 from couchbase.transcoder import Transcoder
 from twisted.internet.defer import Deferred
 
-from txcouchbase.results import AsyncResult, raw_result
+from txcouchbase.amp.wire import OF_REPLICAS
+from txcouchbase.results import AsyncResult, ReplicaResults, raw_result
 from txcouchbase.workers.operation import Operation
 
 if TYPE_CHECKING:
@@ -162,6 +165,30 @@ def _lookup_result(key: str, transcoder: Transcoder | None, raw: _Raw) -> Lookup
     return LookupInResult(raw_result(raw), transcoder=transcoder, is_subdoc=True, key=key)
 
 
+def _replica_result(key: str, transcoder: Transcoder | None, raw: _Raw) -> GetReplicaResult:
+    return GetReplicaResult(raw_result(raw), transcoder=transcoder, key=key)
+
+
+def _replica_results(
+    key: str, transcoder: Transcoder | None, raw: _Raw
+) -> ReplicaResults[GetReplicaResult]:
+    found = raw.get(OF_REPLICAS, ())
+    return ReplicaResults(_replica_result(key, transcoder, result) for result in found)
+
+
+def _replica_lookup_result(
+    key: str, transcoder: Transcoder | None, raw: _Raw
+) -> LookupInReplicaResult:
+    return LookupInReplicaResult(raw_result(raw), transcoder=transcoder, is_subdoc=True, key=key)
+
+
+def _replica_lookup_results(
+    key: str, transcoder: Transcoder | None, raw: _Raw
+) -> ReplicaResults[LookupInReplicaResult]:
+    found = raw.get(OF_REPLICAS, ())
+    return ReplicaResults(_replica_lookup_result(key, transcoder, result) for result in found)
+
+
 def _mutate_in_result(key: str, transcoder: Transcoder | None, raw: _Raw) -> MutateInResult:
     return MutateInResult(raw_result(raw), transcoder=transcoder, is_subdoc=True, key=key)
 
@@ -176,6 +203,10 @@ RESULTS: dict[str, Callable[[Any, Transcoder | None, _Raw], Any]] = {
     "get_and_touch": _get_result,
     "exists": _exists_result,
     "lookup_in": _lookup_result,
+    "get_any_replica": _replica_result,
+    "get_all_replicas": _replica_results,
+    "lookup_in_any_replica": _replica_lookup_result,
+    "lookup_in_all_replicas": _replica_lookup_results,
     "mutate_in": _mutate_in_result,
     "insert": _mutation_result,
     "upsert": _mutation_result,

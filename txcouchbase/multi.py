@@ -7,13 +7,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from couchbase import result as sdk
-from couchbase.exceptions import FeatureUnavailableException
-from couchbase.result import MultiGetReplicaResult
 from twisted.internet.defer import Deferred
 
 from txcouchbase.base_collection import BaseCollection
 from txcouchbase.multi_result import (
     MultiExistsResult,
+    MultiGetReplicaResult,
     MultiGetResult,
     MultiMutationResult,
     MultiUnlockResult,
@@ -81,14 +80,15 @@ class MultiMethods(BaseCollection):
     def get_any_replica_multi(
         self, /, keys: Iterable[str], *opts: GetAnyReplicaMultiOptions, **kwargs: Any
     ) -> Deferred[MultiGetReplicaResult]:
-        """Not yet: replica reads are refused."""
-        raise FeatureUnavailableException("replica reads are not implemented yet")
+        """Fetch each document from the copy that answers first; see `get_any_replica`."""
+        return self._start_multi("get_any_replica", keys, opts, kwargs)
 
     def get_all_replicas_multi(
         self, /, keys: Iterable[str], *opts: GetAllReplicasMultiOptions, **kwargs: Any
     ) -> Deferred[MultiGetReplicaResult]:
-        """Not yet: replica reads are refused."""
-        raise FeatureUnavailableException("replica reads are not implemented yet")
+        """Fetch all copies of each document: the Result of a key is a list of Results; see
+        `get_all_replicas`."""
+        return self._start_multi("get_all_replicas", keys, opts, kwargs)
 
     def upsert_multi(
         self,

@@ -16,6 +16,7 @@ from txcouchbase.keyvalue import RESULTS, KeyValueOperation
 from txcouchbase.multi_result import (
     MultiCounterResult,
     MultiExistsResult,
+    MultiGetReplicaResult,
     MultiGetResult,
     MultiMutationResult,
     MultiUnlockResult,
@@ -40,6 +41,8 @@ __all__ = [
 _SHAPES: dict[str, tuple[Callable[[dict[str, Any], bool], Any], Any]] = {
     "get": (MultiGetResult, sdk_options.GetMultiOptions),
     "get_and_lock": (MultiGetResult, sdk_options.GetAndLockMultiOptions),
+    "get_any_replica": (MultiGetReplicaResult, sdk_options.GetAnyReplicaMultiOptions),
+    "get_all_replicas": (MultiGetReplicaResult, sdk_options.GetAllReplicasMultiOptions),
     "exists": (MultiExistsResult, sdk_options.ExistsMultiOptions),
     "insert": (MultiMutationResult, sdk_options.InsertMultiOptions),
     "upsert": (MultiMutationResult, sdk_options.UpsertMultiOptions),

@@ -12,6 +12,7 @@ from txcouchbase.results import raw_result
 __all__ = [
     "MultiCounterResult",
     "MultiExistsResult",
+    "MultiGetReplicaResult",
     "MultiGetResult",
     "MultiMutationResult",
     "MultiUnlockResult",
@@ -46,6 +47,14 @@ class MultiGetResult(_Outcomes[sdk.GetResult], sdk.MultiGetResult):
     """The SDK's class, also a mapping."""
 
     _result_type: Any = sdk.GetResult
+
+
+class MultiGetReplicaResult(
+    _Outcomes["sdk.GetReplicaResult | list[sdk.GetReplicaResult]"], sdk.MultiGetReplicaResult
+):
+    """The SDK's class, also a mapping: to one Result, or to a list of those of all copies."""
+
+    _result_type: Any = sdk.GetReplicaResult
 
 
 class MultiExistsResult(_Outcomes[sdk.ExistsResult], sdk.MultiExistsResult):

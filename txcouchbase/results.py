@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from txcouchbase.amp.operations import OperationKind
 
-__all__ = ["AsyncResult", "RawResult", "raw_result"]
+__all__ = ["AsyncResult", "RawResult", "ReplicaResults", "raw_result"]
 
 _log = Logger()
 
@@ -148,6 +148,19 @@ class AsyncResult(Generic[T]):
                 errback(self, type(error.value), error.value, error.value.__traceback__)
         except Exception:  # the caller's code, which may harm no other operation
             _log.failure("a callback of an AsyncResult raised")
+
+
+class ReplicaResults(list[T]):
+    """The results of all copies of a document. Like the SDK's, which is only that, it is also an
+    iterator: ``next`` gives one after another, once."""
+
+    _given = 0
+
+    def __next__(self) -> T:
+        if self._given == len(self):
+            raise StopIteration
+        self._given += 1
+        return self[self._given - 1]
 
 
 class RawResult:

@@ -16,7 +16,13 @@ from couchbase.logic.bucket_req_builder import BucketRequestBuilder
 from couchbase.logic.cluster_req_builder import ClusterRequestBuilder
 from couchbase.logic.scope_req_builder import ScopeRequestBuilder
 from couchbase.n1ql import QueryMetaData
-from couchbase.options import AnalyticsOptions, QueryOptions, SearchOptions, ViewOptions
+from couchbase.options import (
+    AnalyticsOptions,
+    QueryOptions,
+    ScanOptions,
+    SearchOptions,
+    ViewOptions,
+)
 from couchbase.search import FullTextSearchRequest, SearchFacetResult, SearchMetaData, SearchRow
 from couchbase.serializer import DefaultJsonSerializer, Serializer
 from couchbase.views import ViewMetaData, ViewRow
@@ -34,6 +40,7 @@ __all__ = [
     "SearchRequest",
     "ViewRequest",
     "from_json",
+    "refuse_retry",
 ]
 
 Row = TypeVar("Row")
@@ -44,7 +51,7 @@ StatementBuilder = ClusterRequestBuilder | ScopeRequestBuilder
 _NO_SPAN: Any = None
 """In place of the SDK's tracing, of which nothing happens when a request is only built."""
 
-_BLOCKS = (QueryOptions, AnalyticsOptions, SearchOptions, ViewOptions)
+_BLOCKS = (QueryOptions, AnalyticsOptions, SearchOptions, ViewOptions, ScanOptions)
 
 _parse = msgspec.json.Decoder().decode
 
@@ -87,6 +94,7 @@ class RowRequest(Generic[Row, Meta]):
         request: dict[str, Any],
         only_reads: bool,
         retry_ambiguous: bool = False,
+        default_timeout: float | None = None,
     ) -> None:
         timeout = request.pop("timeout", None)
         serializer: Serializer | None = request.pop("serializer", None)
@@ -98,7 +106,9 @@ class RowRequest(Generic[Row, Meta]):
         self.only_reads = only_reads
         self.retry_ambiguous = retry_ambiguous
         self.timeout: float | None = timeout / self._ticks if timeout is not None else None
-        self.default_timeout = settings.row_timeouts[self._name]
+        if default_timeout is None:
+            default_timeout = settings.row_timeouts[self._name]
+        self.default_timeout = default_timeout
         self._serializer = serializer or settings.serializer
         self._result: dict[str, Any] | None = None
         self._metadata: Meta | None = None
@@ -172,7 +182,7 @@ class SearchRequest(RowRequest[SearchRow, SearchMetaData]):
         self, settings: FacadeSettings, builder: StatementBuilder, args: Any, kwargs: Any
     ) -> None:
         index, query, *options = args
-        _refuse_retry(self._name, options, kwargs)
+        refuse_retry(self._name, options, kwargs)
         built: Any = builder.build_search_request(index, query, _NO_SPAN, *options, **kwargs)
         request = built.query_builder.as_encodable()
         if isinstance(builder, ScopeRequestBuilder):
@@ -208,11 +218,15 @@ class ViewRequest(RowRequest[ViewRow, ViewMetaData]):
         self, settings: FacadeSettings, builder: BucketRequestBuilder, args: Any, kwargs: Any
     ) -> None:
         design_doc, view_name, *options = args
-        _refuse_retry(self._name, options, kwargs)
+        refuse_retry(self._name, options, kwargs)
         built = builder.build_view_query_request(
             design_doc, view_name, _NO_SPAN, *options, **kwargs
         )
-        super().__init__(settings, built.view_query.as_encodable(), only_reads=True)
+        request = built.view_query.as_encodable()
+        if "scan_consistency" in request:
+            # The SDK (4.6.3) gives it to its core under a name that the core does not look at.
+            request["consistency"] = request.pop("scan_consistency")
+        super().__init__(settings, request, only_reads=True)
 
     def decode(self, row: bytes) -> ViewRow:
         """The row that the application sees."""
@@ -240,11 +254,16 @@ def _without_retry(
     """The caller's `retry_ambiguous`, and the other keywords, which are the SDK's."""
     others = dict(kwargs)
     retry = check_retry(others.pop(RETRY, False))
-    _refuse_retry(name, options, others)
+    refuse_retry(name, options, others)
     return retry, others
 
 
-def _refuse_retry(name: str, options: list[Any], kwargs: dict[str, Any]) -> None:
+def refuse_retry(name: str, options: list[Any], kwargs: dict[str, Any]) -> None:
+    """Refuse `retry_ambiguous` among the options of what only reads.
+
+    Raises:
+        InvalidArgumentException: It is there.
+    """
     blocks = (block for block in options if isinstance(block, _BLOCKS))
     if any(RETRY in given for given in (kwargs, *blocks)):
         raise retry_refused(name)

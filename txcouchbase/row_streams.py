@@ -153,6 +153,9 @@ class RowStream(AsyncIterator[Row], Generic[Row, Meta]):
 
     async def aclose(self) -> None:
         """Stop the query, in the worker too. No more rows come."""
+        self._stop()
+
+    def _stop(self) -> None:
         if not self._over:
             self._over = True
             self._rows = iter(())

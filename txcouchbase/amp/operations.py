@@ -38,6 +38,10 @@ _TABLE: Final = (
     ("get", True, False),
     ("exists", True, False),
     ("lookup_in", True, False),
+    ("get_any_replica", True, False),
+    ("get_all_replicas", True, False),
+    ("lookup_in_any_replica", True, False),
+    ("lookup_in_all_replicas", True, False),
     ("get_and_lock", False, False),
     ("get_and_touch", False, False),
     ("insert", False, False),
@@ -55,6 +59,7 @@ _TABLE: Final = (
     ("analytics_query", False, False),
     ("search_query", True, False),
     ("view_query", True, False),
+    ("scan", True, False),
     ("ping", True, True),
     ("diagnostics", True, True),
     ("wait_until_ready", True, True),
@@ -66,7 +71,7 @@ _TABLE: Final = (
     ("transaction", False, True),
 )
 
-_ROWS: Final = ("query", "analytics_query", "search_query", "view_query")
+_ROWS: Final = ("query", "analytics_query", "search_query", "view_query", "scan")
 
 OPERATIONS: Final = {
     name: OperationKind(code, name, repeatable, blocking, name in _ROWS)

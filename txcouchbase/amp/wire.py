@@ -16,6 +16,7 @@ import msgspec
 from couchbase.auth import Authenticator
 
 __all__ = [
+    "OF_REPLICAS",
     "Answer",
     "ClusterSettings",
     "decode",
@@ -39,6 +40,9 @@ class Answer(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=Fal
     result: dict[Any, Any] | None
     error: dict[Any, Any] | None = None
 
+
+OF_REPLICAS = "replicas"
+"""Where the answer to a read of all copies of a document has the list of their maps."""
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder().decode

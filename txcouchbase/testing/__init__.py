@@ -15,16 +15,14 @@ and serves until SIGTERM. In a trial test::
 ``docs/testing.md`` is the guide: documents, snapshots, the record of requests, scripted answers,
 faults, and the control port for nodes in other processes.
 
-What it does: the key-value service on whole documents, counters, locks, expiry, extended
-attributes and sub-documents; SQL++ statements with their indexes; management of buckets, scopes,
-collections, users, groups, query, search and analytics indexes, design documents and eventing
-functions; TLS.
+What it does: one node or several, with replicas; the key-value service on whole documents,
+counters, locks, expiry, extended attributes and sub-documents, with durability, scans and
+transactions; SQL++ with its indexes, analytics, search, views of Python functions; management of
+buckets, scopes, collections, users, groups, indexes, design documents and eventing functions; TLS.
 
-What it does not do: several nodes and replicas (a durability level is met by the one copy),
-persistence, compression, range scans, transactions' isolation. Search, analytics and views keep
-their definitions but evaluate nothing: their answers can be scripted. Eventing functions have
-their states but are not run. Roles are checked coarsely. What it does not do it refuses with the
-service's own error, which names it.
+What it does not do: persistence, compression, replicas that lag. Eventing functions have their
+states but are not run, JavaScript of views neither. Roles are checked coarsely. What it does not do
+it refuses with the service's own error, which names it; answers can be scripted.
 
 Run it in a process of its own where the SDK's blocking calls are in yours: they would keep the
 reactor from answering them.

@@ -37,6 +37,7 @@ from txcouchbase.workers.outlet import Outlet
 from txcouchbase.workers.raw_client import RawClient
 from txcouchbase.workers.rows import RowStreams
 from txcouchbase.workers.sdk_log import SdkLog
+from txcouchbase.workers.sdk_scans import open_source
 from txcouchbase.workers.sync_client import SyncClient
 from txcouchbase.workers.threads import ClusterThreads
 
@@ -181,7 +182,7 @@ class Worker(AMPChild):
             else:
                 raw = RawClient(client.cluster) if self._raw else None
                 rows = sdk_rows.CallbackRows if self._raw else sdk_rows.ThreadRows
-                source = partial(rows, client.rows, self._reactor)
+                source = partial(open_source, rows, client.rows, self._reactor)
                 start_rows = partial(streams.start, source)
                 executor.add_cluster(cluster, client, raw, start_rows, threads)
 
@@ -229,7 +230,12 @@ class Worker(AMPChild):
         client = self._clusters.get(cluster)
         if client is None:
             return None
-        return self._one_by_one(cluster, bucket, client.close_bucket)
+
+        def close(name: str) -> None:
+            client.close_bucket(name)
+            client.rows.scans.close_bucket(name)
+
+        return self._one_by_one(cluster, bucket, close)
 
     def _one_by_one(
         self, cluster: int, bucket: str, function: Callable[[str], None]

@@ -304,9 +304,10 @@ class Executor:
                 self._next_on_key(task.ident)
             if isinstance(result, dict):
                 answers.append((task.id, result))
-                value = result.get("value")
-                if isinstance(value, bytes):
-                    size += len(value)
+                for part in result.get(wire.OF_REPLICAS, (result,)):
+                    value = part.get("value")
+                    if isinstance(value, bytes):
+                        size += len(value)
             else:
                 answers.append(self._failed(task, result))
         if completed and not self._awake:

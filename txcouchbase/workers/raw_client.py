@@ -17,6 +17,9 @@ from couchbase.subdocument import (
     build_mutate_in_path_flags,
 )
 
+from txcouchbase.amp.errors import timeout_error
+from txcouchbase.amp.wire import OF_REPLICAS
+
 if TYPE_CHECKING:
     from txcouchbase.workers.executor import Task
 
@@ -37,6 +40,10 @@ _CODE_NAMES = {
     "get": "Get",
     "exists": "Exists",
     "lookup_in": "LookupIn",
+    "get_any_replica": "GetAnyReplica",
+    "get_all_replicas": "GetAllReplicas",
+    "lookup_in_any_replica": "LookupInAnyReplica",
+    "lookup_in_all_replicas": "LookupInAllReplicas",
     "get_and_lock": "GetAndLock",
     "get_and_touch": "GetAndTouch",
     "insert": "Insert",
@@ -54,8 +61,11 @@ _CODE_NAMES = {
 _FIELDS = (
     "opcode bucket scope collection key value flags timeout callback errback cas expiry "
     "preserve_expiry durability_level persist_to replicate_to lock_time delta initial_value "
-    "specs store_semantics with_expiry projections"
+    "specs store_semantics with_expiry projections read_preference"
 ).split()
+
+
+_OF_ALL_REPLICAS = ("get_all_replicas", "lookup_in_all_replicas")
 
 
 class RawClient:
@@ -122,8 +132,14 @@ class RawClient:
         if timeout:
             request.timeout = timeout
 
-        def succeeded(result: Any) -> None:
-            complete(task, result.raw_result)
+        if name in _OF_ALL_REPLICAS:
+
+            def succeeded(result: Any) -> None:
+                complete(task, _gathered(result))
+        else:
+
+            def succeeded(result: Any) -> None:
+                complete(task, result.raw_result)
 
         def failed(error: Any) -> None:
             complete(task, error)
@@ -136,7 +152,7 @@ class RawClient:
     def _set_options(self, request: Any, name: str, code: int, options: dict[str, Any]) -> int:
         for option, value in options.items():
             if option == "specs":
-                build = _lookup_spec if name == "lookup_in" else _mutation_spec
+                build = _mutation_spec if name == "mutate_in" else _lookup_spec
                 value = [build(index, *spec) for index, spec in enumerate(value)]
             elif option == "store_semantics":
                 value = StoreSemantics(value)
@@ -146,6 +162,23 @@ class RawClient:
         if name == "get" and ("with_expiry" in options or "projections" in options):
             return self._projected
         return code
+
+
+def _gathered(results: Any) -> Any:
+    """What all copies of a document gave: their maps, or an error.
+
+    The binding calls back when it has them all, so that its iterator never waits here. It ends
+    with None.
+    """
+    found = []
+    try:
+        while (result := next(results)) is not None:
+            if not hasattr(result, "raw_result"):
+                return result
+            found.append(result.raw_result)
+    except StopIteration:  # the binding waited for more of them than there are
+        return timeout_error("the results of replicas did not come to their end")
+    return {OF_REPLICAS: found}
 
 
 def _lookup_spec(index: int, code: int, path: str, xattr: bool) -> dict[str, Any]:

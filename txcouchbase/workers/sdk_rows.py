@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 
 from txcouchbase.amp import wire
 from txcouchbase.amp.errors import timeout_error
-from txcouchbase.amp.rows import CHUNK_BYTES, CHUNK_ROWS
+from txcouchbase.workers.bites import Bites
 from txcouchbase.workers.raw_client import RawClient
 from txcouchbase.workers.row_cluster import RowCluster
 
@@ -111,55 +111,6 @@ def _arguments(task: Task) -> dict[str, Any]:
     return arguments
 
 
-class _Bites:
-    """Cuts rows into chunks.
-
-    Args:
-        rows: Raises when it cannot go on.
-        last: Called after the last row for what comes then.
-    """
-
-    def __init__(self, rows: Iterator[Any], last: Callable[[], dict[str, Any]]) -> None:
-        self._rows = rows
-        self._last = last
-        self._left: bytes | None = None
-        self._outcome: dict[str, Any] | Exception | None = None
-
-    def take(self) -> list[bytes] | dict[str, Any]:
-        """One chunk, or after the last what comes then; raises in place of further rows."""
-        chunk: list[bytes] = []
-        size = 0
-        if self._left is not None:
-            chunk.append(self._left)
-            size, self._left = len(self._left), None
-        while self._outcome is None and len(chunk) < CHUNK_ROWS:
-            row = self._next()
-            if row is None:
-                break
-            size += len(row)
-            if chunk and size > CHUNK_BYTES:
-                self._left = row
-                break
-            chunk.append(row)
-        if chunk:
-            return chunk
-        assert self._outcome is not None
-        if isinstance(self._outcome, Exception):
-            raise self._outcome
-        return self._outcome
-
-    def _next(self) -> bytes | None:
-        try:
-            row = next(self._rows, None)
-            if row is None:
-                self._outcome = self._last()
-        except Exception as error:  # it is told after the rows that were there before it
-            self._outcome = error
-            return None
-        # Of search and views the binding makes maps.
-        return wire.encode(row) if isinstance(row, dict) else row
-
-
 class CallbackRows:
     """The rows of one query, started with a callback. No thread waits for anything.
 
@@ -181,7 +132,7 @@ class CallbackRows:
         self._told = False
         self._watch: _Watch | None = None
         self._result: Any = None
-        self._bites = _Bites(self._rows(), self._last)
+        self._bites = Bites(self._rows(), self._last)
 
     def start(self) -> None:
         """Send the request, once the connection is there."""
@@ -204,7 +155,7 @@ class CallbackRows:
 
     def _fail(self, error: BaseException | None) -> None:
         if not self._told:
-            self._bites = _Bites(_raising(error), self._last)
+            self._bites = Bites(_raising(error), self._last)
             self._tell()
 
     def _late(self) -> None:
@@ -322,7 +273,7 @@ class ThreadRows:
         self._request: Any = None
         self._begun = self._stopped = False
         self._watch: _Watch | None = None
-        self._bites = _Bites(self._rows(), self._last)
+        self._bites = Bites(self._rows(), self._last)
         self._taken: list[bytes] | dict[str, Any] | Exception = []
 
     def start(self) -> None:

@@ -26,10 +26,12 @@ from couchbase.options import (
     SignedInt64,
     TransactionConfig,
 )
+from couchbase.replica_reads import ReadPreference
 from couchbase.subdocument import StoreSemantics, SubDocOp
 from couchbase.transcoder import Transcoder
 
 from txcouchbase.amp.transactions import from_data
+from txcouchbase.amp.wire import OF_REPLICAS
 from txcouchbase.workers.calls import call
 from txcouchbase.workers.row_cluster import RowCluster
 
@@ -177,6 +179,7 @@ _CONVERSIONS: dict[str, Callable[[Any], tuple[str, Any]]] = {
     "projections": lambda value: ("project", value),
     "delta": lambda value: ("delta", DeltaValue(value)),
     "initial_value": lambda value: ("initial", SignedInt64(value)),
+    "read_preference": lambda value: ("read_preference", ReadPreference(value)),
     "store_semantics": lambda value: (
         {
             StoreSemantics.INSERT: "insert_doc",
@@ -215,12 +218,14 @@ def _run_key_value(collection: Collection, task: Task) -> dict[str, Any]:
     elif name in ("get_and_lock", "get_and_touch", "touch", "unlock"):
         first = {"get_and_lock": "lock_time", "unlock": "cas"}.get(name, "expiry")
         arguments.append(options.pop(first))
-    elif name == "lookup_in":
+    elif name.startswith("lookup_in"):
         arguments.append([(SubDocOp(code), path, xattr) for code, path, xattr in specs])
     elif name == "mutate_in":
         arguments.append([_mutation_spec(*spec) for spec in specs])
         options["transcoder"] = _Encoded()
     result = getattr(target, name)(*arguments, **options)
+    if name in ("get_all_replicas", "lookup_in_all_replicas"):
+        return {OF_REPLICAS: [dict(found._orig.raw_result) for found in result]}
     return dict(result._orig.raw_result) if result is not None else {}
 
 

@@ -171,7 +171,8 @@ class Request:
         self.now = now
 
     def frame_infos(self) -> dict[int, bytes]:
-        """The framing extras, by their id.
+        """The framing extras, by their id; the last one of each, since clients that send a write
+        again may add one more.
 
         :raises Refused: EINVAL where they do not add up.
         """
@@ -191,7 +192,7 @@ class Request:
                     raise Refused(Status.EINVAL)
                 length += frames[at]
                 at += 1
-            if at + length > len(frames) or kind in infos:
+            if at + length > len(frames):
                 raise Refused(Status.EINVAL)
             infos[kind] = frames[at : at + length]
             at += length
