@@ -13,6 +13,17 @@ from txcouchbase.testing.search import service as search
 
 INDEX = {"type": "fulltext-index", "sourceType": "couchbase", "sourceName": "stock"}
 
+MALFORMED: tuple[Any, ...] = (
+    5,
+    {"enabled": "yes"},
+    {"fields": {"a": 1}},
+    {"fields": ["name"]},
+    {"fields": [{"type": 5}]},
+    {"fields": [{"type": "vector", "dims": "2"}]},
+    {"properties": []},
+    {"properties": {"a": {"properties": {"b": 5}}}},
+)
+
 
 class SearchTests(ServiceCase):
     """The search service."""
@@ -65,6 +76,10 @@ class SearchTests(ServiceCase):
             (INDEX | {"planParams": {"nodePlanParams": {"": 1}}}, "could not unmarshal"),
             (INDEX | {"planParams": {"nodePlanParams": {"": {"": 1}}}}, "could not unmarshal"),
             (INDEX | {"params": {"mapping": {"types": [1]}}}, "must be objects"),
+            *(
+                (INDEX | {"params": {"mapping": {"default_mapping": rules}}}, "must be objects")
+                for rules in MALFORMED
+            ),
             (INDEX | {"sourceType": "files"}, "unknown sourceType"),
             (INDEX | {"sourceUUID": "x"}, "sourceUUID mismatched"),
             ({"type": "fulltext-alias", "sourceType": "nil"}, "no targets"),
@@ -99,12 +114,12 @@ class SearchTests(ServiceCase):
             ({"_default._default": {"enabled": True}}, {"count": 0, "status": "ok"}),
             ({"_default.nothing": {}}, {"count": 0, "status": "ok"}),
         ):
-            mapping = {"default_mapping": {"enabled": False}, "types": types}
+            mapping: dict[str, Any] = {"default_mapping": {"enabled": False}, "types": types}
             self.put("a", params=config | {"mapping": mapping}, uuid="*")
             self.assertEqual(self.ask("GET", "/api/index/a/count"), (200, expected))
-        mapping = {"types": {"_default._default.hotel": {}}}
-        self.put("a", params=config | {"mapping": mapping}, uuid="*")
-        self.refused(500, "does not evaluate", "GET", "/api/index/a/count")
+        custom = {"doc_config": {"mode": "custom"}, "mapping": {}}
+        self.put("a", params=custom, uuid="*")
+        self.refused(400, "'custom'", "GET", "/api/index/a/count")
         self.assertEqual(self.ask("GET", "/api/nsstats"), (200, {"num_indexes": 1}))
         self.assertEqual(self.ask("POST", "/api/index/a/ingestControl/pause")[0], 200)
         alias = {"type": "fulltext-alias", "sourceType": "nil", "params": {"targets": {"b": {}}}}
@@ -112,7 +127,7 @@ class SearchTests(ServiceCase):
         self.refused(500, "does not evaluate", "GET", "/api/index/b/count")
 
     def test_query(self) -> None:
-        """A query is checked before it is answered that it is not evaluated."""
+        """A query is checked before anything is searched."""
         path = "/api/index/a/query"
         self.refused(400, "index not found", "POST", path, {"query": {}})
         self.put("a")
@@ -122,8 +137,8 @@ class SearchTests(ServiceCase):
             ({}, "unknown query type"),
             ({"query": {}, "size": -1}, "size"),
             ({"query": {}, "from": True}, "from"),
-            ({"query": {"match": "x"}}, "script an answer"),
-            ({"knn": []}, "script an answer"),
+            ({"query": {"cidr": "10.0.0.0/8"}}, "script an answer"),
+            ({"knn": []}, "unknown query type"),
         ):
             self.refused(400, reason, "POST", path, body)
 

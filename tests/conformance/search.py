@@ -30,6 +30,7 @@ from couchbase.search import (
     MatchAllQuery,
     MatchQuery,
     NumericFacet,
+    RawQuery,
     SearchRequest,
     TermFacet,
 )
@@ -235,19 +236,24 @@ def statistics(context: Context) -> None:
     of_cluster.drop_index(name)
 
 
-@check("The analysis of a document by an index fails with the service's error: it is not done")
+@check("The analysis of a document by an index is the terms of its texts; others are refused")
 def analyze(context: Context) -> None:
     options = AnalyzeDocumentSearchIndexOptions(timeout=TIMEOUT)
     for manager in managers(context).values():
-        name = created(context, manager).name
+        read = created(context, manager)
+        found = manager.analyze_document(read.name, {"name": "The one"}, options)
+        expect.assertIn("one", str(found))
+        expect.assertNotIn("'the'", str(found))
+        read.params["mapping"]["default_analyzer"] = "fr"
+        manager.upsert_index(read)
         with raises(InternalServerFailureException) as raised:
-            manager.analyze_document(name, {"name": "one"}, options)
-        expect.assertIn("does not evaluate", str(raised.exception))
-        manager.drop_index(name)
+            manager.analyze_document(read.name, {"name": "The one"}, options)
+        expect.assertIn("is not evaluated by this node", str(raised.exception))
+        manager.drop_index(read.name)
 
 
-@check("A query of an index that exists fails with the service's error: it is not evaluated")
-def query(context: Context) -> None:
+@check("What is not evaluated is refused by name; a query may be disallowed")
+def query_refused(context: Context) -> None:
     of_cluster, of_scope = managers(context).values()
     for manager, target in (
         (of_cluster, context.cluster),
@@ -255,8 +261,8 @@ def query(context: Context) -> None:
     ):
         name = created(context, manager).name
         with raises(CouchbaseException) as raised:
-            list(target.search(name, SearchRequest.create(MatchAllQuery())).rows())
-        expect.assertIn("does not evaluate", str(raised.exception))
+            list(target.search(name, SearchRequest.create(RawQuery({"cidr": "::1/8"}))).rows())
+        expect.assertIn("script an answer", str(raised.exception))
         manager.disallow_querying(name)
         with raises(CouchbaseException) as raised:
             list(target.search(name, SearchRequest.create(MatchAllQuery())).rows())

@@ -1,1 +1,1 @@
-"""The search service: its indexes, stored and read back."""
+"""The search service: its indexes, stored and read back, and the searches in them."""

@@ -13,7 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-__all__ = ["CONTROLS", "SearchIndexes", "SearchRefused", "Source", "covered", "prefix_of"]
+from txcouchbase.testing.search.built import BuiltIndexes
+from txcouchbase.testing.search.refusals import SearchRefused
+from txcouchbase.testing.search.sources import Held
+
+__all__ = ["CONTROLS", "SearchIndexes", "Source", "prefix_of"]
 
 CONTROLS = {
     "ingestControl": ("canWrite", {"pause": False, "resume": True}),
@@ -41,6 +45,9 @@ DEFAULT_PARAMS = {
     },
     "store": {"indexType": "scorch"},
 }
+_CONFIG_TEXTS = ("mode", "type_field", "docid_prefix_delim", "docid_regexp")
+_MAPPING_TEXTS = ("default_analyzer", "default_field", "default_type", "default_datetime_parser")
+_FIELD_TEXTS = ("name", "analyzer", "similarity", "date_format")
 _PLAN = {
     "maxPartitionsPerPIndex": int,
     "indexPartitions": int,
@@ -50,19 +57,6 @@ _PLAN = {
     "pindexWeights": dict,
     "planFrozen": bool,
 }
-
-
-class SearchRefused(Exception):
-    """A request that the search service refuses.
-
-    :param message: what a server says.
-    :param code: the HTTP status.
-    """
-
-    def __init__(self, message: str, code: int = 400) -> None:
-        super().__init__(message)
-        self.message = message
-        self.code = code
 
 
 @dataclass(frozen=True)
@@ -78,34 +72,14 @@ def prefix_of(bucket: str | None, scope: str | None) -> str:
     return "" if bucket is None or scope is None else f"{bucket}.{scope}."
 
 
-def covered(params: dict[str, Any]) -> set[tuple[str, str]] | None:
-    """The scopes and collections whose documents are indexed.
-
-    :param params: of a definition that is stored.
-    :returns: None where that depends on what the documents hold.
-    """
-    mapping = params["mapping"]
-    types = [
-        kind.split(".")
-        for kind, each in (mapping.get("types") or {}).items()
-        if each.get("enabled", True)
-    ]
-    default = (mapping.get("default_mapping") or {}).get("enabled", True)
-    collections = {("_default", "_default")} if default else set()
-    if not params["doc_config"].get("mode", "type_field").startswith("scope.collection."):
-        return None if types and not default else collections
-    if any(len(names) != 2 for names in types):
-        return None
-    return collections | {(names[0], names[1]) for names in types}
-
-
 class SearchIndexes:
     """All search indexes of a cluster."""
 
     def __init__(self) -> None:
         self.uuid = _uuid()
-        self.held: dict[str, int] = {}
-        """How many documents an index had when its ingest was paused, by whole name."""
+        self.held: dict[str, Held] = {}
+        """What an index had when its ingest was paused, by whole name."""
+        self.built = BuiltIndexes()
         self._definitions: dict[str, dict[str, Any]] = {}
 
     def get(self, name: str) -> dict[str, Any]:
@@ -167,6 +141,7 @@ class SearchIndexes:
         uuid: str = self.get(name)["uuid"]
         del self._definitions[name]
         self.held.pop(name, None)
+        self.built.forget(name)
         self.uuid = _uuid()
         return uuid
 
@@ -323,15 +298,48 @@ def _check_params(params: dict[str, Any]) -> None:
         and isinstance(config, dict)
         and isinstance(params.get("store", {}), dict)
         and isinstance(config.get("mode", ""), str)
-        and isinstance(mapping.get("default_mapping") or {}, dict)
-        and isinstance(mapping.get("types") or {}, dict)
-        and all(isinstance(each, dict) for each in (mapping.get("types") or {}).values())
+        and all(isinstance(config.get(name) or "", str) for name in _CONFIG_TEXTS)
+        and all(isinstance(mapping.get(name) or "", str) for name in _MAPPING_TEXTS)
+        and isinstance(mapping.get("analysis") or {}, dict)
+        and isinstance((mapping.get("analysis") or {}).get("analyzers") or {}, dict)
+        and _rules(mapping.get("default_mapping"))
+        and _all_rules(mapping.get("types"))
     )
     if not well_formed:
         raise SearchRefused(
             "manager_api: CreateIndex, Prepare failed, err: bleve: Prepare, err: doc_config,"
             " mapping, its types and store must be objects"
         )
+
+
+def _rules(rules: Any) -> bool:
+    """Whether the mapping of a document, or of a part of it, is well formed."""
+    if rules is None:
+        return True
+    return (
+        isinstance(rules, dict)
+        and all(isinstance(rules.get(name, True), bool) for name in ("enabled", "dynamic"))
+        and isinstance(rules.get("default_analyzer") or "", str)
+        and isinstance(rules.get("fields") or [], list)
+        and all(map(_field, rules.get("fields") or []))
+        and _all_rules(rules.get("properties"))
+    )
+
+
+def _all_rules(named: Any) -> bool:
+    return named is None or (
+        isinstance(named, dict)
+        and all(isinstance(each, dict) and _rules(each) for each in named.values())
+    )
+
+
+def _field(field: Any) -> bool:
+    return (
+        isinstance(field, dict)
+        and isinstance(field.get("type", "text"), str)
+        and all(isinstance(field.get(name) or "", str) for name in _FIELD_TEXTS)
+        and type(field.get("dims", 0)) is int
+    )
 
 
 def _unmarshalled(name: str, reason: str) -> SearchRefused:

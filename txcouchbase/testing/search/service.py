@@ -1,28 +1,39 @@
 """The HTTP requests of the search service.
 
 Paths and answers are those of Couchbase's documentation, *Search REST API*; messages are those of
-``cbgt`` and ``cbft``. Indexes are stored and read back. A query is checked, and answered with an
-error that says that it is not evaluated; so is the analysis of a document.
+``cbgt`` and ``cbft``. Searches are evaluated in small steps (`evaluation`), and refused by name
+where they ask for what the node does not evaluate; before that, scripts may answer them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from txcouchbase.testing.http.calls import Answer, Call, HttpRefused, json_answer
 from txcouchbase.testing.http.envelope import framed, peek
 from txcouchbase.testing.http.routes import Handler, Route
 from txcouchbase.testing.http.rows import encoded
-from txcouchbase.testing.kv.manifest import leb128
-from txcouchbase.testing.search.indexes import CONTROLS, SearchRefused, Source, covered, prefix_of
+from txcouchbase.testing.search.analysis import analyzed
+from txcouchbase.testing.search.consistency import check_consistency
+from txcouchbase.testing.search.counting import counted
+from txcouchbase.testing.search.evaluation import Search
+from txcouchbase.testing.search.indexes import CONTROLS, Source, prefix_of
+from txcouchbase.testing.search.mapping import Mapping
+from txcouchbase.testing.search.refusals import SearchRefused
+from txcouchbase.testing.search.requests import request_of
+from txcouchbase.testing.search.sources import bucket_of, documents_of, held_of
+from txcouchbase.testing.search.turns import Pace
 
 if TYPE_CHECKING:
     from txcouchbase.testing.cluster import ClusterState
+    from txcouchbase.testing.kv.bucket import Bucket
 
 __all__ = ["ROUTES", "failure", "render"]
 
-NOT_EVALUATED = "this node stores search indexes and does not evaluate them; script an answer"
+NOT_EVALUATED = "this node does not evaluate an alias of indexes; script an answer"
 IMPLEMENTATION = "5.7.0"
 """The version of the format in which definitions are kept, as 7.6 says it."""
 
@@ -184,109 +195,154 @@ def _control(control: str) -> Handler:
     def switched(state: ClusterState, call: Call) -> Answer:
         name, operation = _name(state, call), call.names["operation"]
         indexes = state.search_indexes
-        if operation == "pause" and name not in indexes.held:
-            try:
-                indexes.held[name] = _documents(state, indexes.get(name))
-            except SearchRefused:
-                indexes.get(name)
+        definition = indexes.get(name)
+        if operation == "pause":
+            held_of(state, definition, pausing=True)
         indexes.control(name, control, operation)
         return json_answer({"status": "ok"})
 
     return switched
 
 
-def _documents(state: ClusterState, definition: dict[str, Any]) -> int:
-    """How many documents an index covers: those of its collections.
+def _counting(
+    state: ClusterState, definition: dict[str, Any], pace: Pace
+) -> Generator[None, None, int]:
+    """Count the documents of an index.
 
-    :raises SearchRefused: where that depends on what the documents hold, or on other indexes.
+    :raises SearchRefused: where the node cannot.
     """
-    held = state.search_indexes.held.get(definition["name"])
-    if held is not None:
-        return held
     if definition["type"] == "fulltext-alias":
-        raise _undone("Count", definition["name"])
-    bucket = state.buckets.get(definition.get("sourceName", ""))
-    if bucket is None:
-        return 0
-    collections = covered(definition["params"])
-    if collections is None:
-        raise _undone("Count", definition["name"])
-    scopes = bucket.manifest.scopes()
-    numbers = {scopes.get(scope, {}).get(collection) for scope, collection in collections}
-    prefixes, now = tuple(leb128(each) for each in numbers if each is not None), state.seconds()
-    return sum(
-        key.startswith(prefixes) and not 0 < document.expiry <= now
-        for key, document in bucket.documents.items()
-    )
+        raise SearchRefused(
+            f"rest_index: Count, indexName: {definition['name']}, err: {NOT_EVALUATED}", 500
+        )
+    return counted(Mapping(definition["params"]), documents_of(state, definition), pace)
 
 
-def _undone(what: str, name: str) -> SearchRefused:
-    return SearchRefused(f"rest_index: {what}, indexName: {name}, err: {NOT_EVALUATED}", 500)
+def _stepwise(pace: Pace, work: Generator[None, None, dict[str, Any]]) -> Answer:
+    """An answer that takes longer than a step."""
+
+    def body() -> Iterator[bytes]:
+        while True:
+            pace.begin()
+            try:
+                next(work)
+            except StopIteration as done:
+                yield msgspec.json.encode(done.value)
+                return
+            yield b""
+
+    return Answer(body())
 
 
 def _count(state: ClusterState, call: Call) -> Answer:
-    definition = state.search_indexes.get(_name(state, call))
-    return json_answer({"status": "ok", "count": _documents(state, definition)})
+    pace = Pace()
+    counting = _counting(state, state.search_indexes.get(_name(state, call)), pace)
+
+    def work() -> Generator[None, None, dict[str, Any]]:
+        return {"status": "ok", "count": (yield from counting)}
+
+    return _stepwise(pace, work())
 
 
 def _statistics(state: ClusterState, call: Call) -> Answer:
+    pace = Pace()
     definition = state.search_indexes.get(call.names["index"])
-    basic = {"DocCount": _documents(state, definition)}
-    return json_answer({"feeds": {}, "pindexes": {definition["name"]: {"basic": basic}}})
+    counting = _counting(state, definition, pace)
+
+    def work() -> Generator[None, None, dict[str, Any]]:
+        basic = {"DocCount": (yield from counting)}
+        return {"feeds": {}, "pindexes": {definition["name"]: {"basic": basic}}}
+
+    return _stepwise(pace, work())
 
 
 def _all_statistics(state: ClusterState, call: Call) -> Answer:
+    pace = Pace()
     indexes = {
         name: each
         for name, each in state.search_indexes.all().items()
         if _may(call, "search", each.get("sourceName"))
     }
-    statistics: dict[str, Any] = {"num_indexes": len(indexes)}
-    for name, definition in indexes.items():
-        key = f"{definition.get('sourceName', '')}:{name}:doc_count"
-        try:
-            statistics[key] = _documents(state, definition)
-        except SearchRefused:
-            # One index that cannot be counted does not hide the others.
-            continue
-    return json_answer(statistics)
+
+    def work() -> Generator[None, None, dict[str, Any]]:
+        statistics: dict[str, Any] = {"num_indexes": len(indexes)}
+        for name, definition in indexes.items():
+            key = f"{definition.get('sourceName', '')}:{name}:doc_count"
+            try:
+                statistics[key] = yield from _counting(state, definition, pace)
+            except SearchRefused:
+                # One index that cannot be counted does not hide the others.
+                continue
+        return statistics
+
+    return _stepwise(pace, work())
 
 
 def _analyze(state: ClusterState, call: Call) -> Answer:
     name = _name(state, call)
-    state.search_indexes.get(name)
-    raise SearchRefused(f"bleve: AnalyzeDoc, indexName: {name}, err: {NOT_EVALUATED}", 500)
+    definition = state.search_indexes.get(name)
+    try:
+        if definition["type"] == "fulltext-alias":
+            raise SearchRefused(NOT_EVALUATED)
+        mapping = Mapping(definition["params"])
+        mapping.check()
+        found = analyzed(mapping, call.json())
+    except SearchRefused as refused:
+        message = f"bleve: AnalyzeDoc, indexName: {name}, err: {refused.message}"
+        raise SearchRefused(message) from None
+    except HttpRefused:
+        message = f"bleve: AnalyzeDoc, indexName: {name}, err: the document is no JSON"
+        raise SearchRefused(message) from None
+    return json_answer({"status": "ok", "analyzed": found})
 
 
 def _query(state: ClusterState, call: Call) -> Answer:
     name = _name(state, call)
-    state.search_indexes.get(name)
+    definition = state.search_indexes.get(name)
     if not state.search_indexes.allows(name, "canRead"):
         raise SearchRefused(
             f"rest_index: Query, indexName: {name}, err: pindex: no planPIndexes for indexName:"
             f" {name}, querying is disallowed"
         )
-    reason = _query_error(call)
-    if reason is not None:
-        raise SearchRefused(f"rest_index: Query, indexName: {name}, err: bleve: {reason}")
-    raise SearchRefused(f"rest_index: Query, indexName: {name}, err: {NOT_EVALUATED}")
+    try:
+        return _searched(state, call, definition)
+    except SearchRefused as refused:
+        message = f"rest_index: Query, indexName: {name}, err: bleve: {refused.message}"
+        raise SearchRefused(message, refused.code) from None
 
 
-def _query_error(call: Call) -> str | None:
-    """What is wrong with the body of a query, None if nothing is."""
+def _searched(state: ClusterState, call: Call, definition: dict[str, Any]) -> Answer:
     try:
         body = call.json()
     except HttpRefused:
-        return "parsing query request, err: no JSON"
-    if not isinstance(body, dict):
-        return "parsing query request, err: not an object"
-    if not isinstance(body.get("query"), dict) and not isinstance(body.get("knn"), list):
-        return "QueryBleve, err: unknown query type"
-    for member in ("size", "from"):
-        value = body.get(member, 0)
-        if type(value) is not int or value < 0:
-            return f"parsing query request, err: {member} must be a number of hits"
-    return None
+        raise SearchRefused("parsing query request, err: no JSON") from None
+    if definition["type"] == "fulltext-alias":
+        raise SearchRefused(NOT_EVALUATED)
+    indexes = state.search_indexes
+    built = indexes.built.get(definition)
+    request = request_of(body, built.mapping, call.names["index"])
+    bucket = bucket_of(state, definition)
+    if bucket is not None:
+        check_consistency(bucket, held_of(state, definition), request.vectors)
+        _check_collections(bucket, call.names.get("scope"), request.collections)
+    part = f"{definition['name']}_{built.uuid}"
+    search = Search(request, built.documents, lambda: documents_of(state, definition), part)
+
+    def batches() -> Iterator[list[bytes]]:
+        for _ in built.turns.run(search.steps()):
+            yield []
+        yield from search.batches()
+
+    return Answer(framed("hits", batches(), search.rest))
+
+
+def _check_collections(
+    bucket: Bucket, scope: str | None, collections: frozenset[str] | None
+) -> None:
+    scopes = bucket.manifest.scopes()
+    known = {name for each in (scopes if scope is None else [scope]) for name in scopes[each]}
+    for name in sorted((collections or frozenset()) - known):
+        raise SearchRefused(f"collection: {name} doesn't belong to the scopes of the index")
 
 
 def _ping(state: ClusterState, call: Call) -> Answer:
