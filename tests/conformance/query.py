@@ -432,9 +432,9 @@ def serializer(context: Context) -> None:
     expect.assertEqual(rows(context, "SELECT RAW 1", serializer=Loud()), [{"read": 1}])
 
 
-@check("Transactions in SQL++ are refused by name")
+@check("What is not done is refused by name")
 def refused(context: Context) -> None:
-    for statement in ("BEGIN WORK", "MERGE INTO a USING b", "SELECT ROW_NUMBER() OVER ()"):
+    for statement in ("SAVEPOINT s", "MERGE INTO a USING b", "SELECT ROW_NUMBER() OVER ()"):
         with raises(CouchbaseException) as caught:
             rows(context, statement)
         expect.assertEqual(code_of(caught.exception), 1020)
