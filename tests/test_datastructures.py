@@ -271,6 +271,7 @@ class StructureTests(ServerTestCase):
             self.check_when_others_are_always_faster,
             self.check_cancelling,
             self.check_several_at_once,
+            self.check_turns,
         ):
             yield check(collection)
             self.node.faults.clear()
@@ -302,6 +303,68 @@ class StructureTests(ServerTestCase):
         self.assertEqual(sum(result is not None for result in removed), 1)
         yield gatherResults([c.couchbase_set(key).remove(n) for n, c in enumerate(both * 5)])
         self.assertEqual(self.node.get(key).value, [])
+
+    @inlineCallbacks
+    def check_turns(self, collection: TxCollection) -> Any:
+        """What shares a pool does not meet at a CAS, and is served in its order."""
+        raw_cluster = TxRawCluster(self.connstr, self.options(), pool=collection._pool)
+        self.addCleanup(raw_cluster.close)
+        raw = raw_cluster.bucket(self.bucket_name).default_collection()
+        yield raw.on_connect()
+        key = self.key("line")
+        count = 600
+        self.node.put(key, list(range(count))[::-1])
+        pop = [
+            partial(collection.queue_pop, key),
+            collection.couchbase_queue(key).pop,
+            lambda: raw.defer(raw.queue_pop(key)),
+            lambda: raw.defer(raw.couchbase_queue(key).pop()),
+        ]
+        with self.node.recording() as record:
+            items = yield gatherResults([pop[number % 4]() for number in range(count)])
+        self.assertEqual(items, list(range(count)))
+        # Each has read once and removed once.
+        self.assertEqual(len(record.find("kv", key=key)), 2 * count)
+
+        key = self.key("crowd")
+        self.node.put(key, list(range(60)))
+        with self.node.recording() as record:
+            for remove in (collection.set_remove, raw.set_remove):
+                started = [remove(key, n) for n in range(60) if n % 2 == (remove == raw.set_remove)]
+                if remove == raw.set_remove:
+                    started = [raw.defer(result) for result in started]  # type: ignore[arg-type]
+                yield gatherResults(
+                    [*started, *(collection.couchbase_set(key).remove(n) for n in range(0, 60, 7))]
+                )
+        self.assertEqual(self.node.get(key).value, [])
+        changes = record.find("kv", "SUBDOC_MULTI_MUTATION", key)
+        self.assertEqual(len(changes), 60)
+
+        # What waits for its turn: a wrong argument, a timeout, cancelling, an error before it.
+        key = self.key("slow")
+        self.node.put(key, [3, 2, 1])
+        held = self.node.faults.add(Fault("kv", key=key, effect="silence", carried_out=False))
+        first = collection.queue_pop(key, timeout=timedelta(seconds=1))
+        self.assertRaises(InvalidArgumentException, collection.queue_pop, key, timeout="soon")
+        self.assertRaises(InvalidArgumentException, collection.queue_pop, key, foo=1)
+        late = collection.queue_pop(key, timeout=timedelta(milliseconds=100))
+        cancelled = collection.couchbase_queue(key).pop()
+        given_up = raw.couchbase_set(key).remove(2)
+        second = collection.queue_pop(key, timeout=MINUTE)
+        failure = []
+        given_up.set_callbacks(None, lambda *error: failure.append(error[1]))
+        cancelled.cancel()
+        given_up.cancel()
+        yield self.assertFailure(cancelled, CancelledError)
+        self.assertEqual(failure, [CancelledError])
+        error = yield self.assertFailure(late, UnAmbiguousTimeoutException)
+        self.assertIn("Unable to pop from the queue", str(error))
+        self.assertEqual((held.struck, first.called), (1, False))
+        self.node.faults.clear()
+        yield self.assertFailure(first, UnAmbiguousTimeoutException, AmbiguousTimeoutException)
+        self.assertEqual((yield second), 1)
+        self.assertEqual(self.node.get(key).value, [3, 2])
+        self.assertEqual(collection._pool.turns._queues, {})
 
     @inlineCallbacks
     def check_options(self, collection: TxCollection) -> Any:

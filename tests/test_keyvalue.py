@@ -159,8 +159,6 @@ CONTRACT: dict[str, list[Call]] = {
         call("get", "o2", GetOptions(with_expiry=True)),
         call("upsert", "o", 1, expiry=60),
         call("upsert", "o", 1, timeout=5),
-        call("get", "o", nonsense=1),
-        call("upsert", "o", 1, cas=5),
         call("remove", "o", expiry=MINUTE),
     ],
     "expiry": [

@@ -7,11 +7,12 @@ what they mean there.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from couchbase.durability import DurabilityLevel
+from couchbase.durability import ClientDurability, DurabilityLevel, ServerDurability
 from couchbase.exceptions import InvalidArgumentException
 from couchbase.logic.validation import validate_bool
 from couchbase.options import DeltaValue, SignedInt64, forward_args
@@ -27,9 +28,11 @@ __all__ = [
     "DURABLE_TIMEOUT",
     "RETRY",
     "Options",
+    "block_of",
     "check_retry",
     "encode_value",
     "read_options",
+    "refuse_unknown",
     "retry_refused",
 ]
 
@@ -40,6 +43,46 @@ RETRY = "retry_ambiguous"
 """A keyword of ours: no options block of the SDK has it, and the SDK never sees it."""
 
 _SPANS = ("span", "parent_span")
+
+
+def _known(*options: str) -> frozenset[str]:
+    return frozenset(("timeout", "quiet", *_SPANS, *options))
+
+
+_READ = _known("transcoder")
+_READ_REPLICA = _known("transcoder", "read_preference")
+_CHANGE = ("durability", "expiry")
+_JOIN = _known(*_CHANGE, "cas")
+_COUNT = _known(*_CHANGE, "delta", "initial")
+
+_OPTIONS = {
+    "get": _known("transcoder", "with_expiry", "project"),
+    "exists": _known(),
+    "get_and_touch": _READ | {"expiry"},
+    "get_and_lock": _READ | {"lock_time"},
+    "get_any_replica": _READ_REPLICA,
+    "get_all_replicas": _READ_REPLICA,
+    "lookup_in": _READ | {"specs", "access_deleted", "expiry"},
+    "lookup_in_any_replica": _READ_REPLICA | {"specs"},
+    "lookup_in_all_replicas": _READ_REPLICA | {"specs"},
+    "insert": _known(*_CHANGE, "transcoder"),
+    "upsert": _known(*_CHANGE, "transcoder", "preserve_expiry"),
+    "replace": _known(*_CHANGE, "transcoder", "preserve_expiry", "cas"),
+    "remove": _known(*_CHANGE, "transcoder", "cas"),
+    "touch": _known("expiry"),
+    "unlock": _known("cas"),
+    "mutate_in": _known(
+        *_CHANGE,
+        *("specs", "transcoder", "preserve_expiry", "cas", "access_deleted", "store_semantics"),
+        *("insert_doc", "upsert_doc", "replace_doc"),
+    ),
+    "append": _JOIN,
+    "prepend": _JOIN,
+    "increment": _COUNT,
+    "decrement": _COUNT,
+}
+"""What the operation of each name takes, with those of its arguments that are options for the
+binding. The options classes of the SDK tell some, its code and documentation the others."""
 
 
 class Options:
@@ -89,7 +132,7 @@ class Options:
 
 def read_options(
     name: str,
-    opts: tuple[Any, ...],
+    opts: Sequence[Any],
     kwargs: dict[str, Any],
     transcoder: Transcoder,
     default_timeout: float,
@@ -99,11 +142,14 @@ def read_options(
     and `quiet`.
 
     Raises:
-        InvalidArgumentException: A value is not what its option takes.
+        InvalidArgumentException: There is no such option, or a value is not what it takes.
     """
-    wire = forward_args(kwargs, *opts)
-    if RETRY in wire:
+    given = {**block_of(name, opts), **kwargs}
+    if RETRY in given:
         raise retry_refused(name)
+    refuse_unknown(name, given, _OPTIONS[name])
+    _check_durability(name, given.get("durability"))
+    wire = forward_args(given)
     chosen_quiet = wire.pop("quiet", None)
     if chosen_quiet is not None:
         quiet = validate_bool(chosen_quiet)
@@ -113,7 +159,6 @@ def read_options(
     milliseconds = wire.pop("timeout", None)
     if milliseconds == 0:
         # Of None the SDK's reader makes the same as of no time at all.
-        given = kwargs if "timeout" in kwargs else opts[0]
         if not isinstance(given["timeout"], timedelta):
             milliseconds = None
     durability = wire.pop("durability", None)
@@ -136,6 +181,54 @@ def read_options(
         # As in the SDK: what it returns is decoded with the collection's.
         options.transcoder = transcoder
     return options
+
+
+def block_of(name: str, opts: Sequence[Any]) -> Mapping[str, Any]:
+    """The options block among the arguments of the method of that name, empty if there is none.
+
+    Raises:
+        InvalidArgumentException: It is something else.
+    """
+    block = opts[0] if opts and opts[0] else {}
+    if isinstance(block, Mapping):
+        return block
+    raise InvalidArgumentException(
+        f"the options of {name} must be an options block of the SDK, or keywords, "
+        f"not {type(block).__name__}"
+    )
+
+
+def refuse_unknown(name: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Refuse options that the method of that name does not have.
+
+    Raises:
+        InvalidArgumentException: There is one.
+    """
+    unknown = [str(option) for option in given if option not in known]
+    if unknown:
+        raise InvalidArgumentException(f"{name} has no option {', '.join(unknown)}")
+
+
+def _check_durability(name: str, durability: object) -> None:
+    """Check what the SDK would leave out without a word.
+
+    Raises:
+        InvalidArgumentException: It is not the SDK's.
+    """
+    if durability is None:
+        return
+    if isinstance(durability, ServerDurability):
+        parts: tuple[object, ...] = (durability.level,)
+    elif isinstance(durability, ClientDurability):
+        parts = (durability.replicate_to, durability.persist_to)
+    else:
+        parts = (None,)
+    if not all(isinstance(part, IntEnum) for part in parts):
+        raise InvalidArgumentException(
+            f"durability of {name} must be ServerDurability(Durability.MAJORITY), or another "
+            "level, or ClientDurability(ReplicateTo.ONE, PersistTo.ONE), not "
+            + (repr(durability) if parts == (None,) else f"one of {parts!r}")
+        )
 
 
 def check_retry(value: object) -> bool:

@@ -137,20 +137,30 @@ class BaseCollection(TxRawClientMixin):
     ) -> Deferred[Any]:
         """Start the operation of that name, with the document's value if it has one, in the form
         of the collection or in another one."""
-        options = self._options(name, opts, kwargs)
-        data, flags = encode_value(name, value[0], options.transcoder) if value else (None, 0)
-        kind = OPERATIONS[name]
-        operation = options.operation(
-            form or self._operation, kind, self._keyspace, key, data, flags
-        )
+        operation = self._made(name, key, opts, kwargs, *value, form=form)
         if retry_ambiguous is not False:
             operation.retry_ambiguous = check_retry(retry_ambiguous)
         return operation.start(self._pool)
 
-    def _step(self, name: str, key: str, options: dict[str, Any], *value: Any) -> Deferred[Any]:
-        """Start an operation that is part of a composition."""
+    def _made(
+        self,
+        name: str,
+        key: str,
+        opts: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *value: Any,
+        form: type[KeyValueOperation] | None = None,
+    ) -> KeyValueOperation:
+        """The operation of that name, not started yet."""
+        options = self._options(name, opts, kwargs)
+        data, flags = encode_value(name, value[0], options.transcoder) if value else (None, 0)
+        kind = OPERATIONS[name]
+        return options.operation(form or self._operation, kind, self._keyspace, key, data, flags)
+
+    def _step(self, name: str, key: str, options: dict[str, Any], *value: Any) -> KeyValueOperation:
+        """An operation that is part of a composition, not started yet."""
         options["quiet"] = False
-        return self._start(name, key, (), options, False, *value, form=DeferredOperation)
+        return self._made(name, key, (), options, *value, form=DeferredOperation)
 
     def _compose(self, name: str, steps: Coroutine[Any, Any, T]) -> Deferred[T]:
         """Run a composition; it is delivered in the form of the collection."""

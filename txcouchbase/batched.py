@@ -175,6 +175,10 @@ class Collector(Generic[Result]):
         made: Any = self._result_class
         self.deferred.callback(made(self._request, self._rows))
 
+    def is_idle(self, now: float) -> bool:
+        """It takes all rows as they come."""
+        return False
+
     def rows_failed(self, error: Exception) -> None:
         """Fire the Deferred with an error."""
         self.deferred.errback(error)

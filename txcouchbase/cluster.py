@@ -196,7 +196,7 @@ class TxRawCluster(RowMethods, TxRawClientMixin):
         """Disconnect all workers, and end them if the pool is this cluster's own. Idempotent.
 
         Operations on workers get the pool's `drain_timeout` to end; what is called later
-        errbacks with `PoolClosed`.
+        errbacks with `PoolClosed`. A stream whose rows nobody asks for ends with it at once.
         """
         if self._owns_pool:
             return self.pool.close()

@@ -24,7 +24,7 @@ from couchbase.exceptions import (
     QueueEmpty,
 )
 from couchbase.result import MutateInResult, OperationResult
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
@@ -32,9 +32,11 @@ from txcouchbase.amp.errors import timeout_error
 from txcouchbase.amp.operations import OPERATIONS
 from txcouchbase.arguments import RETRY, retry_refused
 from txcouchbase.results import AsyncResult
+from txcouchbase.workers.operation import check_name
 
 if TYPE_CHECKING:
     from txcouchbase.base_collection import BaseCollection
+    from txcouchbase.keyvalue import KeyValueOperation
 
 __all__ = [
     "LAST",
@@ -68,6 +70,12 @@ Composition = Callable[[str, Coroutine[Any, Any, Any], Any], Any]
 
 _ATTEMPTS_TIME = 10.0
 """How long something is tried again, if the caller does not say (seconds); as in the SDK."""
+
+LAST = subdocument.get("[-1]")
+REMOVE_LAST = subdocument.remove("[-1]")
+
+READING = ("timeout", "transcoder")
+"""Options of the caller that a lookup or a get before the change has."""
 
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.5
@@ -161,7 +169,13 @@ class Steps:
     def start(
         self, name: str, spec: Any = None, *, only: tuple[str, ...] = (), **more: Any
     ) -> Deferred[Any]:
-        """Start an operation; a Deferred of its Result.
+        """Start an operation; a Deferred of its Result. Takes what `operation` takes."""
+        return self.operation(name, spec, only=only, **more).start(self._collection._pool)
+
+    def operation(
+        self, name: str, spec: Any = None, *, only: tuple[str, ...] = (), **more: Any
+    ) -> KeyValueOperation:
+        """An operation, not started yet.
 
         Args:
             name: The operation.
@@ -174,7 +188,7 @@ class Steps:
         }
         if spec is not None:
             options["specs"] = [spec]
-        return self._started(name, {**options, **more})
+        return self._made(name, {**options, **more})
 
     def step(self, name: str, spec: Any = None, *, only: tuple[str, ...] = ()) -> Started:
         """Start an operation, as `start` does. Where there is no document, and one is to be made,
@@ -190,12 +204,54 @@ class Steps:
             if self._empty is None:
                 raise
         try:
-            await self._started("insert", {}, self._empty())
+            await self._made("insert", {}, self._empty()).start(self._collection._pool)
         except DocumentExistsException:
             pass  # another client was faster
         return await self.start(name, spec, only=only)
 
-    def _started(self, name: str, options: dict[str, Any], *value: Any) -> Deferred[Any]:
+    def in_turn(
+        self,
+        work: Callable[[Started], Coroutine[Any, Any, T]],
+        attempts: Attempts,
+        name: str,
+        spec: Any = None,
+    ) -> Coroutine[Any, Any, T]:
+        """Do what changes the document by its CAS in its turn.
+
+        All of the pool take turns on a document, in the order of their calls: at the same time
+        only one would succeed. A wrong argument raises now.
+
+        Args:
+            work: Takes a read of the document that was started, and ends the turn as it ends.
+            attempts: Has what to say if the time is over before its turn.
+            name: The operation that reads.
+            spec: What it reads inside of the document, None for the whole one.
+        """
+        check_name(self._key)
+        self.operation("mutate_in", REMOVE_LAST)
+        read = self.operation(name, spec, only=READING)
+        pool = self._collection._pool
+        place = (self._collection._keyspace.order, self._key)
+        first = None
+        if pool.turns.is_free(place):
+            first = self._on_document(read.start(pool), name, spec, READING)
+        turn = pool.turns.take(place)
+        if self._ends is not None:
+            turn.addTimeout(max(self._ends - self._seconds(), 0), pool.reactor)
+
+        async def when_it_comes() -> T:
+            try:
+                await turn
+            except TimeoutError:
+                raise attempts.expired() from None
+            try:
+                return await work(first or self.step(name, spec, only=READING))
+            finally:
+                pool.turns.leave(place)
+
+        return when_it_comes()
+
+    def _made(self, name: str, options: dict[str, Any], *value: Any) -> KeyValueOperation:
         if self._ends is not None:
             left = max(self._ends - self._seconds(), 0.001)
             options["timeout"] = timedelta(seconds=left)
@@ -218,6 +274,10 @@ class Attempts:
         self._message = message
         self._pause = _FIRST_PAUSE
 
+    def expired(self) -> Exception:
+        """The exception for when the time is over."""
+        return timeout_error(self._message)
+
     async def pause(self) -> None:
         """Wait before the next attempt.
 
@@ -231,7 +291,7 @@ class Attempts:
         pause = self._pause * random.uniform(0.5, 1.0)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         if now + pause >= self._ends:
-            raise timeout_error(self._message)
+            raise self.expired()
         await deferLater(self._reactor, pause)
 
 
@@ -318,19 +378,13 @@ async def gone(started: Started) -> None:
         pass
 
 
-LAST = subdocument.get("[-1]")
-
-READING = ("timeout", "transcoder")
-"""Options of the caller that a lookup or a get before the change has."""
-
-
-async def popped(steps: Steps, first: Started, attempts: Attempts) -> Any:
+async def popped(steps: Steps, attempts: Attempts, first: Started) -> Any:
     """The last item of a list, which is removed, by its CAS: nobody else gets the same.
 
     Args:
         steps: The operations.
-        first: A lookup of `LAST` that was started.
         attempts: What is done when somebody else was faster.
+        first: A lookup of `LAST` that was started.
 
     Raises:
         QueueEmpty: There is none.
@@ -340,7 +394,7 @@ async def popped(steps: Steps, first: Started, attempts: Attempts) -> Any:
         if not found.exists(0):
             raise QueueEmpty("No items to remove from the queue")
         try:
-            await steps.start("mutate_in", subdocument.remove("[-1]"), cas=found.cas)
+            await steps.start("mutate_in", REMOVE_LAST, cas=found.cas)
         except CasMismatchException:
             await attempts.pause()
             found = await steps.start("lookup_in", LAST, only=READING)
@@ -349,15 +403,15 @@ async def popped(steps: Steps, first: Started, attempts: Attempts) -> Any:
 
 
 async def taken_out(
-    steps: Steps, value: Any, first: Started, attempts: Attempts
+    steps: Steps, value: Any, attempts: Attempts, first: Started
 ) -> OperationResult | None:
     """The CAS and the token of removing an item from a list, by its CAS; None if it is not there.
 
     Args:
         steps: The operations.
         value: The item.
-        first: A get that was started.
         attempts: What is done when somebody else has changed the list.
+        first: A get that was started.
     """
     found = await first
     while True:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import couchbase.subdocument as subdocument
@@ -268,14 +269,15 @@ class SetMethods(_Structure):
 
         Args:
             value: The value.
-            timeout: For all of it, with the attempts that follow when another client has changed
-                the set meanwhile; for these alone ten seconds if None.
+            timeout: For all of it: waiting for its turn, which calls on this document that share
+                the pool take one after another, and the attempts that follow when another client
+                has changed the set meanwhile; for these alone ten seconds if None.
 
         Errors: UnAmbiguousTimeoutException if others were faster all the time.
         """
         steps = self._steps("remove", timeout)
         attempts = self._attempts(timeout, f"Unable to remove {value} from the CouchbaseSet.")
-        started = taken_out(steps, value, steps.step("get"), attempts)
+        started = steps.in_turn(partial(taken_out, steps, value, attempts), attempts, "get")
         return self._run("remove", done(started))
 
     def contains(self, value: Any) -> Deferred[bool]:
@@ -329,7 +331,8 @@ class QueueMethods(_Structure):
         """
         steps = self._steps("pop", timeout, create=False)
         attempts = self._attempts(timeout, "Unable to pop from the CouchbaseQueue.")
-        return self._run("pop", popped(steps, steps.step("lookup_in", LAST), attempts))
+        started = steps.in_turn(partial(popped, steps, attempts), attempts, "lookup_in", LAST)
+        return self._run("pop", started)
 
     def size(self) -> Deferred[int]:
         """The number of items."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from couchbase import options as sdk_options
@@ -11,7 +11,7 @@ from couchbase.exceptions import InvalidArgumentException
 from couchbase.logic.validation import validate_bool
 from twisted.internet.defer import Deferred
 
-from txcouchbase.arguments import Options, encode_value
+from txcouchbase.arguments import Options, block_of, encode_value, refuse_unknown
 from txcouchbase.keyvalue import RESULTS, KeyValueOperation
 from txcouchbase.multi_result import (
     MultiCounterResult,
@@ -93,7 +93,7 @@ class MultiRequest:
         fixed: dict[str, Any],
     ) -> None:
         allowed = (*_SHAPES[name][1].get_valid_keys(), "quiet")
-        given = {**(opts[0] if opts and opts[0] else {}), **kwargs}
+        given = {**block_of(f"{name}_multi", opts), **kwargs}
         blocks: Mapping[str, Any] = given.pop("per_key_options", None) or {}
         if not isinstance(blocks, Mapping):
             raise InvalidArgumentException("per_key_options must be a dict of options by key.")
@@ -141,15 +141,13 @@ class MultiRequest:
         return max(options.default_timeout for options in (self.options, *self.per_key.values()))
 
 
-def _check_options(name: str, given: Any, allowed: Iterable[str]) -> None:
+def _check_options(name: str, given: Any, allowed: Collection[str]) -> None:
     if not isinstance(given, dict):
         raise InvalidArgumentException(
             f"the options of {name}_multi for a key must be a dict or an options block of the "
             f"SDK, not {type(given).__name__}"
         )
-    unknown = [option for option in given if option not in allowed]
-    if unknown:
-        raise InvalidArgumentException(f"{name}_multi has no option {', '.join(unknown)}")
+    refuse_unknown(f"{name}_multi", given, allowed)
 
 
 def _read_cas(keys: Any) -> dict[str, int]:

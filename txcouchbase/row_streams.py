@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Generic, TypeVar
@@ -18,6 +19,10 @@ __all__ = ["ReadAhead", "RowStream", "SearchStream", "ViewStream"]
 Row = TypeVar("Row")
 Meta = TypeVar("Meta")
 
+_PATIENCE = 1.0
+"""How long a reader may take for a row before it counts as gone when the pool is closed
+(seconds)."""
+
 
 class ReadAhead:
     """Chunks that wait for a reader. It does not know the reader's iterator, so that an iterator
@@ -29,6 +34,7 @@ class ReadAhead:
 
     Attributes:
         operation: Its operation; to be set before it is started.
+        asked: Set by the reader whenever it asks for a row.
     """
 
     operation: RowOperation
@@ -39,6 +45,8 @@ class ReadAhead:
         self._chunks: deque[tuple[list[bytes], int]] = deque()
         self._outcome: dict[str, Any] | Exception | None = None
         self._reader: Deferred[None] | None = None
+        self.asked = False
+        self._asked_at = -math.inf
 
     def begin(self) -> None:
         """Start the query. What the pool refuses with goes to the reader."""
@@ -97,6 +105,13 @@ class ReadAhead:
         self._outcome = error
         self._wake(self._reader)
 
+    def is_idle(self, now: float) -> bool:
+        """Whether nobody has asked for a row yet, or for some time."""
+        if self.asked:
+            self.asked = False
+            self._asked_at = now
+        return self._reader is None and now - self._asked_at >= _PATIENCE
+
     def _wake(self, reader: Deferred[None] | None) -> None:
         if reader is not None and reader is self._reader:
             self._reader = None
@@ -126,6 +141,7 @@ class RowStream(AsyncIterator[Row], Generic[Row, Meta]):
     async def __anext__(self) -> Row:
         if self._waiting:
             raise RuntimeError("another task is waiting for a row of this stream")
+        self._ahead.asked = True
         while not self._over:
             row = next(self._rows, None)
             if row is not None:

@@ -232,6 +232,10 @@ class Delivery:
         self._outcome = error
         self._step_unless_due()
 
+    def is_idle(self, now: float) -> bool:
+        """Whether the handler does not want the rows that are there."""
+        return self._paused
+
     # -- to the handler -------------------------------------------------------------------
 
     def _later(self) -> None:

@@ -9,9 +9,11 @@ from couchbase.kv_range_scan import PrefixScan, RangeScan, SamplingScan, ScanTer
 from couchbase.logic.collection_req_builder import CollectionRequestBuilder
 from couchbase.logic.collection_types import CollectionDetails
 from couchbase.logic.validation import validate_bool
+from couchbase.options import ScanOptions
 from couchbase.result import ScanResult, ScanResultIterable
 
 from txcouchbase.amp import wire
+from txcouchbase.arguments import block_of, refuse_unknown
 from txcouchbase.base_collection import BaseCollection
 from txcouchbase.results import raw_result
 from txcouchbase.row_methods import RowPlace
@@ -21,12 +23,13 @@ from txcouchbase.settings import FacadeSettings
 
 if TYPE_CHECKING:
     from couchbase.kv_range_scan import ScanType
-    from couchbase.options import ScanOptions
 
 __all__ = ["ScanMethods", "ScanRequest", "ScanStream"]
 
 DEFAULT_TIMEOUT = 75.0
 """The SDK's default for scans (seconds); no option of clusters changes it."""
+
+_OPTIONS = frozenset(ScanOptions.get_valid_keys())
 
 _NO_CONNECTION: Any = None
 """In place of the SDK's, which a request that is only built does not use."""
@@ -49,6 +52,7 @@ class ScanRequest(RowRequest[ScanResult, None]):
         refuse_retry(self._name, options, kwargs)
         _check_scan_type(scan_type)
         given = {name: value for name, value in kwargs.items() if value is not None}
+        refuse_unknown(self._name, {**block_of(self._name, options), **kwargs}, _OPTIONS)
         built = builder.build_range_scan_request(_NO_CONNECTION, scan_type, *options, **given)
         scan: dict[str, Any] = built._scan_args
         given = scan["orchestrator_options"]
@@ -143,6 +147,9 @@ class ScanMethods(BaseCollection):
         seconds by default) ends with the first documents. A scan whose worker dies is started
         once more if no documents had arrived, else it fails with `WorkerLost`.
 
+        All nodes that have vBuckets of the bucket have to answer: while one of them does not, a
+        scan waits for it, and times out.
+
         The server does not hold a scan against a slow reader, nor does the SDK: what was not read
         yet waits in the worker.
 
@@ -151,7 +158,8 @@ class ScanMethods(BaseCollection):
             opts: `ScanOptions`.
             kwargs: Options by name.
 
-        Errors: The SDK's exceptions. RequestCanceledException where the SDK ends a scan before
+        Errors: The SDK's exceptions. UnAmbiguousTimeoutException also if a node did not answer: it
+        says which, if that is known. RequestCanceledException where the SDK ends a scan before
         all documents were there, without saying why. That a collection does not exist is told by
         an UnsuccessfulOperationException.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import couchbase.subdocument as subdocument
@@ -12,7 +13,6 @@ from twisted.internet.defer import Deferred
 from txcouchbase.base_collection import BaseCollection
 from txcouchbase.compositions import (
     LAST,
-    READING,
     Attempts,
     Steps,
     if_new,
@@ -126,8 +126,9 @@ class StructureMethods(BaseCollection):
     ) -> Deferred[OperationResult | None]:
         """Remove a value from a set; fires with None if it is not there.
 
-        When another client has changed the set meanwhile it is tried again, within `timeout`, or
-        for ten seconds.
+        All calls of it and of `queue_pop` on a document that share a pool take turns, one after
+        another; the wait counts for `timeout`. When another client has changed the set meanwhile
+        it is tried again, within `timeout`, or for ten seconds.
 
         Errors: UnAmbiguousTimeoutException if others were faster all the time.
         """
@@ -137,7 +138,7 @@ class StructureMethods(BaseCollection):
             kwargs.get("timeout"),
             f"Unable to remove {value} from the set {key}.",
         )
-        started = taken_out(steps, value, steps.step("get", only=READING), attempts)
+        started = steps.in_turn(partial(taken_out, steps, value, attempts), attempts, "get")
         return self._compose("set_remove", started)
 
     def set_contains(self, /, key: str, value: Any, **kwargs: Any) -> Deferred[bool]:
@@ -161,7 +162,8 @@ class StructureMethods(BaseCollection):
     def queue_pop(self, /, key: str, **kwargs: Any) -> Deferred[Any]:
         """Take the oldest item of a queue; fires with it. No two callers get the same.
 
-        When another client has changed the queue meanwhile it is tried again, as `set_remove` does.
+        Calls take turns, and when another client has changed the queue meanwhile it is tried again,
+        as `set_remove` does.
 
         Errors: QueueEmpty if there is none; as `set_remove`.
         """
@@ -169,7 +171,7 @@ class StructureMethods(BaseCollection):
         attempts = Attempts(
             self._pool.reactor, kwargs.get("timeout"), f"Unable to pop from the queue {key}."
         )
-        started = popped(steps, steps.step("lookup_in", LAST, only=READING), attempts)
+        started = steps.in_turn(partial(popped, steps, attempts), attempts, "lookup_in", LAST)
         return self._compose("queue_pop", started)
 
     def queue_size(self, /, key: str) -> Deferred[int]:

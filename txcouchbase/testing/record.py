@@ -70,6 +70,10 @@ class RecordedRequest:
 class Record:
     """The requests of the time in which it was on, the oldest first.
 
+    It keeps the newest 10,000, or fewer if their bodies are larger than 256 MiB together; older
+    ones are forgotten, so that `find` does not find them. `dropped` tells how many, since the
+    record was made or cleared: a test that counts many requests checks that it is 0.
+
     :param changed: told when it goes on or off.
     """
 
@@ -78,12 +82,18 @@ class Record:
         self._on = False
         self._requests: deque[RecordedRequest] = deque()
         self._bytes = 0
+        self._dropped = 0
 
     def __iter__(self) -> Iterator[RecordedRequest]:
         return iter(tuple(self._requests))
 
     def __len__(self) -> int:
         return len(self._requests)
+
+    @property
+    def dropped(self) -> int:
+        """How many requests were forgotten, since there were too many."""
+        return self._dropped
 
     @property
     def on(self) -> bool:
@@ -101,11 +111,12 @@ class Record:
         self._bytes += len(request.body)
         while len(self._requests) > MAX_REQUESTS or self._bytes > MAX_BYTES:
             self._bytes -= len(self._requests.popleft().body)
+            self._dropped += 1
 
     def clear(self) -> None:
         """Forget what was recorded."""
         self._requests.clear()
-        self._bytes = 0
+        self._bytes = self._dropped = 0
 
     def find(
         self,
@@ -113,7 +124,7 @@ class Record:
         operation: str | None = None,
         key: str | None = None,
     ) -> list[RecordedRequest]:
-        """The requests that have all of what is given.
+        """The requests that are kept and have all of what is given.
 
         :param operation: the whole name; for HTTP, ``POST /query/service``.
         """

@@ -15,6 +15,7 @@ from txcouchbase.workers.delayed import DelayedCalls
 from txcouchbase.workers.lane import Lane, LaneOwner
 from txcouchbase.workers.own_copy import own_copy
 from txcouchbase.workers.stats import Tally
+from txcouchbase.workers.turns import Turns
 from txcouchbase.workers.waiting import Waiters
 
 if TYPE_CHECKING:
@@ -39,12 +40,14 @@ class Dispatcher(LaneOwner):
         config: How the pool behaves.
         refusal: Why no operation is admitted now, None if they are.
         tally: What is counted as operations pass.
+        turns: Of compositions on one key, by the key and what orders it (`Keyspace.order`).
     """
 
     def __init__(self, config: PoolConfig, reactor: Any) -> None:
         self.config = config
         self.refusal: Exception | None = None
         self.tally = Tally()
+        self.turns = Turns()
         self._reactor = reactor
         self._calls = DelayedCalls(reactor)
         self._order_numbers: dict[tuple[str, str, str, str], int] = {}
@@ -364,8 +367,10 @@ class Dispatcher(LaneOwner):
     def _tick_passed(self) -> None:
         self._tick = self._later_tick() if self._pending else None
         now = self._reactor.seconds()
+        closing = isinstance(self.refusal, PoolClosed)
         for lane in self.lanes():
             lane.expire(now)
+            lane.end_unread(now, closing)
         for target in list(self.targets()):
             for operation in list(target.waiting):
                 deadline = operation.deadline

@@ -33,7 +33,7 @@ from txcouchbase.amp.framing import (
     payload_of,
 )
 from txcouchbase.amp.rows import STOP
-from txcouchbase.exceptions import WorkerLost
+from txcouchbase.exceptions import PoolClosed, WorkerLost
 from txcouchbase.workers.histogram import PER_SECOND
 from txcouchbase.workers.operation import Operation
 from txcouchbase.workers.sdk_log import log_lines
@@ -394,6 +394,22 @@ class Lane:
                 operation.settled = True
                 self.tally.failed += 1
                 operation.fail(timed_out(operation, sent=True))
+
+    def end_unread(self, now: float, closing: bool) -> None:
+        """End the streams that hold up a close, since nobody asks for their rows.
+
+        Args:
+            now: The time (seconds).
+            closing: Whether the whole pool is closed.
+        """
+        for stream in list(self._streams.values()):
+            closed = closing or stream.keyspace.target.closed
+            if closed and not stream.settled and stream.is_unread(now):
+                stream.settled = True
+                self.tally.failed += 1
+                self.pay(stream, STOP)
+                what = "pool" if closing else "cluster or bucket"
+                stream.fail(PoolClosed(f"the {what} was closed before all rows were read"))
 
     def release_queue(self, target: Target | None = None) -> list[Operation]:
         """Give back what the worker was not sent.

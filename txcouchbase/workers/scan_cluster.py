@@ -45,6 +45,12 @@ _UNUSED = RawBinaryTranscoder()
 """The application decodes; the SDK wants to have a transcoder all the same."""
 
 
+def _described(endpoint: Any) -> str:
+    # Of a node that the SDK has no connection to it says the address only in the error.
+    known = endpoint.remote and not endpoint.remote.startswith("0.0.0.0")
+    return f"{endpoint.remote if known else 'a node'} ({endpoint.error or endpoint.state.value})"
+
+
 class ScanCluster(SideCluster):
     """The connection for scans."""
 
@@ -53,6 +59,7 @@ class ScanCluster(SideCluster):
     ) -> None:
         super().__init__(connect, authenticator, threads)
         self._buckets: dict[str, Bucket] = {}
+        self._silent: dict[str, str] = {}
 
     def start(self, task: Task, is_wanted: Callable[[], bool]) -> RangeScanRequest:
         """Start a scan, connecting and opening its bucket before that if need be.
@@ -103,7 +110,12 @@ class ScanCluster(SideCluster):
         pings = bucket.ping(PingOptions(service_types=[service], timeout=longest))
         endpoints: dict[Any, Any] = pings.endpoints
         found = endpoints.get(service, [])
-        return bool(found) and all(endpoint.state == PingState.OK for endpoint in found)
+        silent = [_described(endpoint) for endpoint in found if endpoint.state != PingState.OK]
+        if found and not silent:
+            self._silent.pop(task.place.bucket, None)
+            return True
+        self._silent[task.place.bucket] = ", ".join(silent) or "all of them"
+        return False
 
     def _send(self, task: Task) -> RangeScanRequest:
         cluster, place = self._connected_cluster(), task.place
@@ -127,7 +139,16 @@ class ScanCluster(SideCluster):
         if self._closed or not is_wanted():
             raise RequestCanceledException("the scan is not wanted any more")
         if task.is_over():
-            raise timeout_error("scan timed out before it was sent: no connection for it so far")
+            raise timeout_error(f"scan timed out before it was sent: {self._lacking(task)}")
+
+    def _lacking(self, task: Task) -> str:
+        silent = self._silent.get(task.place.bucket)
+        if silent is None:
+            return "no connection for it so far"
+        return (
+            "it needs an answer of every node that has vBuckets of the bucket "
+            f"{task.place.bucket}; at the last try these did not answer: {silent}"
+        )
 
     def close_bucket(self, name: str) -> None:
         """Close a bucket, if it is open here. It stays open until the end where that would keep

@@ -31,6 +31,9 @@ class RowConsumer(Protocol):
     def rows_failed(self, error: Exception) -> None:
         """No more rows come."""
 
+    def is_idle(self, now: float) -> bool:
+        """Whether it does not ask for the rows that are there."""
+
 
 class RowOperation(Operation):
     """One query and its rows.
@@ -76,6 +79,10 @@ class RowOperation(Operation):
     def resendable(self) -> bool:
         """Whether it may be sent once more: not after rows of it were delivered."""
         return (self._only_reads or self.retry_ambiguous) and not self._delivered
+
+    def is_unread(self, now: float) -> bool:
+        """Whether rows arrived, and their consumer does not ask for them."""
+        return self._delivered and self._consumer.is_idle(now)
 
     def start(self) -> None:
         """Hand it to the pool.
