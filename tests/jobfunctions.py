@@ -68,20 +68,41 @@ class Adder:
 class Unreadable:
     """Can be pickled, and not unpickled in the process that a job knows as the application."""
 
+    def __init__(self, application: int, exits: bool = False) -> None:
+        self.application = application
+        self.exits = exits
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _read_unless, (self.application, self.exits)
+
+
+class UnreadableError(Exception):
+    """Can be rebuilt, and exits in the process that a job knows as the application."""
+
     def __init__(self, application: int) -> None:
+        super().__init__("my own")
         self.application = application
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _read_unless, (self.application,)
+        return _error_unless, (self.application,)
 
 
-def _read_unless(application: int) -> None:
+def _read_unless(application: int, exits: bool) -> None:
     if os.getpid() == application:
-        raise ValueError("not here")
+        raise SystemExit(5) if exits else ValueError("not here")
 
 
-def unreadable(application: int) -> Unreadable:
-    return Unreadable(application)
+def _error_unless(application: int) -> Exception:
+    _read_unless(application, True)
+    return Refused("here it can")
+
+
+def unreadable(application: int, exits: bool = False) -> Unreadable:
+    return Unreadable(application, exits)
+
+
+def raise_unreadable(application: int) -> None:
+    raise UnreadableError(application)
 
 
 def echo(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
@@ -175,6 +196,11 @@ def hold(seconds: float) -> None:
     ctypes.PyDLL(None).usleep(int(seconds * 1e6))
 
 
+def hold_cluster(cluster: Any, seconds: float) -> None:
+    """Keep a worker with a cluster busy."""
+    time.sleep(seconds)
+
+
 def work(rounds: int) -> int:
     """Use a core for a while."""
     total = 0
@@ -218,6 +244,12 @@ def dawdle(context: Any, collection: Any, key: str) -> None:
 def insert_and_refuse(context: Any, collection: Any, key: str) -> None:
     context.insert(collection, key, {})
     raise Refused("rolled back")
+
+
+def insert_and_return(context: Any, collection: Any, key: str, application: int) -> Any:
+    """Return what cannot be pickled, or what the application cannot read."""
+    context.insert(collection, key, {})
+    return Unreadable(application) if application else Exiting()
 
 
 def sleep_and_commit(context: Any, collection: Any, key: str, seconds: float) -> None:

@@ -74,7 +74,7 @@ class OutcomeTests(JobTestCase):
         self.assertEqual(answer, 7)
         answer = yield pool.run(functools.partial(jobfunctions.echo, 1), 2)
         self.assertEqual(answer, ((1, 2), {}))
-        for timeout in (30, 1e300, timedelta(seconds=30), timedelta.max):
+        for timeout in (30, 1.7e308, 10**400, timedelta(seconds=30), timedelta.max):
             answer = yield pool.run(len, "four", timeout=timeout)
             self.assertEqual(answer, 4)
         data = os.urandom(8 * 1024 * 1024)
@@ -130,7 +130,15 @@ class OutcomeTests(JobTestCase):
         error = yield self.assertFailure(pool.run(nowhere.pid), ImportError)
         self.assertIn("must be importable there", str(error))
         error = yield self.assertFailure(pool.run(jobfunctions.unreadable, os.getpid()), TypeError)
-        self.assertIn("cannot be unpickled here: not here", str(error))
+        self.assertIn("cannot be unpickled here: ValueError: not here", str(error))
+        error = yield self.assertFailure(
+            pool.run(jobfunctions.unreadable, os.getpid(), True), TypeError
+        )
+        self.assertIn("cannot be unpickled here: SystemExit: 5", str(error))
+        error = yield self.assertFailure(
+            pool.run(jobfunctions.raise_unreadable, os.getpid()), RemoteError
+        )
+        self.assertEqual(error.text, "my own")
         again = yield pool.run(jobfunctions.pid)
         self.assertEqual(again, worker, "none of this is the worker's end")
 
@@ -175,7 +183,7 @@ class RefusalTests(JobTestCase):
         ]
         cases += [
             ((echo,), {"timeout": wrong}, ("timeout must be seconds",))
-            for wrong in (-1, True, "1", float("nan"), timedelta(seconds=-1))
+            for wrong in (-1, True, "1", float("nan"), float("inf"), timedelta(seconds=-1))
         ]
         for args, kwargs, words in cases:
             error = self.assertRaises(InvalidArgumentException, pool.run, *args, **kwargs)

@@ -476,6 +476,20 @@ class DurabilityTests(ClusterTestCase):
             for member in self.state.topology.members:
                 member.running = True
 
+    def test_a_bucket_that_is_dropped_meanwhile(self) -> None:
+        replica = self.copies(b"k")[1]
+        self.state.stopped(replica)
+        client = self.active(b"k")
+        self.assertIsNone(self.set(b"k", b"2", MAJORITY))
+        factory = self.factories[self.copies(b"k")[0]]
+        self.state.drop_bucket("default")
+        factory.hold()
+        self.state.serve({"kv": 100 + replica, "mgmt": 200 + replica}, replica)
+        self.assertFalse(client.transport.disconnecting)
+        factory.release()
+        self.assertTrue(client.transport.disconnecting)
+        self.assertEqual(self.late(client), [], "what became of it cannot be known")
+
     def test_a_client_that_hangs_up_leaves_nothing(self) -> None:
         self.state.stopped(self.copies(b"k")[1])
         client = self.active(b"k")

@@ -309,6 +309,7 @@ class RecordTests(NodeTestCase):
         for number in range(MAX_REQUESTS + 1):
             record.add(RecordedRequest("kv", str(number), "", 0.0))
         self.assertEqual((len(record), next(iter(record)).operation), (MAX_REQUESTS, "1"))
+        self.assertEqual(record.dropped, 1)
 
 
 def _rows(state: ClusterState, call: Call) -> Answer:

@@ -6,9 +6,11 @@ import copy
 import json
 import struct
 from base64 import b64encode
+from random import Random
 from typing import Any
 
 from tests.test_node_kv import START, Client, NodeTestCase, frame, store_extras
+from txcouchbase.testing.kv import sorted_keys
 from txcouchbase.testing.kv.bucket import vbucket_of
 from txcouchbase.testing.kv.frames import DATATYPE_JSON, HEADER, Opcode
 from txcouchbase.testing.kv.manifest import leb128, split_leb128
@@ -180,6 +182,44 @@ class ScanTests(ScanTestCase):
         bucket.restore(stored)
         self.assertEqual(self.found(EVERYTHING), self.keys)
 
+    def test_keys_that_come_between_scans(self) -> None:
+        """They are found, without a look at all documents for each scan."""
+        random = Random(5)
+        bucket = self.state.bucket("default")
+        names = [b"n%d" % number for number in range(3000)]
+        stored = copy.deepcopy(bucket)
+        looked = 0
+
+        def counting(key: bytes, count: int) -> int:
+            nonlocal looked
+            looked += 1
+            return vbucket_of(key, count)
+
+        self.patch(sorted_keys, "vbucket_of", counting)
+        for step in range(1, 400):
+            for _ in range(random.choice((0, 1, 1, 5, 100))):
+                key = random.choice(names)
+                if random.random() < 0.3:
+                    self.client.ask(Opcode.DELETE, key)
+                else:
+                    self.store(key)
+            if step % 90 == 0:
+                bucket.flush()
+            if step % 70 == 0:
+                bucket.restore(copy.deepcopy(stored))
+            if not bucket.documents:
+                continue
+            expected = sorted(wire[1:] for wire in bucket.documents)
+            expected = list(_in_vbucket(expected))
+            if expected:
+                self.assertEqual(self.found(EVERYTHING), expected)
+        # Each time that others took the place of all documents, and no more.
+        self.assertLess(looked, 12 * 3000)
+        looked = 0
+        self.store(b"another")
+        self.found(EVERYTHING)
+        self.assertEqual(looked, 0)
+
     def test_sampling(self) -> None:
         self.assertEqual(self.found({"sampling": {"samples": 10, "seed": 5}}), self.keys)
         self.assertEqual(self.found({"sampling": {"samples": 11}}), self.keys)
@@ -206,6 +246,50 @@ class ScanTests(ScanTestCase):
         self.assertEqual((status, len(documents_in(value)), responses), (166, 2, 2))
         status, value, _ = self.go_on(uuid)
         self.assertEqual((status, len(documents_in(value))), (Status.RANGE_SCAN_MORE, 4))
+
+    def test_a_client_that_does_not_read(self) -> None:
+        for key in self.keys:
+            self.store(key, b"x" * 300_000)
+        asked = [self.scan(EVERYTHING) for _ in range(12)]
+        client, answered = self.client, 0
+        transport, protocol = client.transport, client.protocol
+        write = transport.write
+
+        def full(data: bytes) -> None:
+            write(data)
+            protocol.pauseProducing()
+
+        self.patch(transport, "write", full)
+        # The last one comes in two parts.
+        *whole, last = [request(CONTINUE, extras=limits(uuid)) for uuid in asked]
+        protocol.dataReceived(b"".join(whole) + last[:9])
+        protocol.dataReceived(last[9:])
+        while answered < len(asked):
+            self.assertLess(len(transport.value()), 2 * 2**20)
+            responses = client.send(b"")
+            ends = [status for status, *_ in responses if status]
+            self.assertEqual(ends, [Status.RANGE_SCAN_MORE])
+            answered += 1
+            protocol.resumeProducing()
+        self.assertEqual(client.send(b""), [])
+        # One that reads is answered at once, however long the answers are.
+        self.patch(transport, "write", write)
+        protocol.dataReceived(b"".join([*whole, last]))
+        ends = [status for status, *_ in client.send(b"") if status]
+        self.assertEqual(ends, [Status.RANGE_SCAN_MORE] * 12)
+
+    def test_a_vbucket_that_has_moved(self) -> None:
+        session = self.client.protocol.session
+        for opcode in (CONTINUE, CANCEL):
+            uuid = self.scan(EVERYTHING)
+            other = self.scan(EVERYTHING)
+            session.active = frozenset(range(64)) - {VBUCKET}
+            extras = limits(uuid) if opcode == CONTINUE else uuid
+            ((status, *_),) = self.client.send(request(opcode, extras=extras))
+            self.assertEqual(status, Status.NOT_MY_VBUCKET)
+            session.choose_find()
+            self.assertEqual(self.go_on(uuid)[0], Status.KEY_ENOENT)
+            self.assertEqual(self.go_on(other)[0], Status.RANGE_SCAN_COMPLETE)
 
     def test_requirements(self) -> None:
         uuid, seqno = self.state.bucket("default").token(VBUCKET)
@@ -255,6 +339,7 @@ class ScanTests(ScanTestCase):
         for body in (
             b"",
             b"{",
+            b'{"range":' + b"[" * 100_000,
             [],
             {},
             {"range": [], "key_only": True},

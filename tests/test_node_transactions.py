@@ -196,6 +196,16 @@ class QueryTransactionTests(SynchronousTestCase):
         self.rows("INSERT INTO b VALUES ('new', 2)")
         self.assertEqual(self.error("COMMIT", txid=txid), 17007)
 
+    def test_a_bucket_that_is_gone(self) -> None:
+        txid = self.begin()
+        self.rows("INSERT INTO c VALUES ('new', 1)", txid=txid)
+        self.rows("UPDATE b SET name = 'x'", txid=txid)
+        gone = self.service.state.buckets["c"]
+        self.service.state.drop_bucket("c")
+        self.assertEqual(self.error("COMMIT", txid=txid), 17007)
+        self.assertEqual(gone.documents, {})
+        self.assertEqual(self.names(), ["Ann", "Bob", "Cid", "Dan"])
+
     def test_expired(self) -> None:
         txid = self.begin(txtimeout="5s")
         self.rows("SELECT 1", txid=txid)
@@ -315,10 +325,11 @@ class QueryTransactionTests(SynchronousTestCase):
         for wrong in (5, "x", {"id": 5}, {"mutations": [{}]}, {"atr": {"bkt": "b"}}):
             self.assertIn(self.error("BEGIN WORK", txdata=wrong), (1040, 1070))
         place = {"bkt": "b", "scp": "_default", "coll": "_default", "id": "d1"}
-        for cas, code in (("x", 1040), ("1", 17020)):
-            self.assertEqual(
-                self.error("BEGIN WORK", txdata={"mutations": [place | {"cas": cas}]}), code
-            )
+        numbers = (("x", 1040), ("9" * 5000, 1040), ("1\n", 1040), ("9" * 20, 17020), ("1", 17020))
+        for cas, code in numbers:
+            told: dict[str, Any] = {"id": {"atmpt": "A"}, "mutations": [place | {"cas": cas}]}
+            # It was not begun: its name is free.
+            self.assertEqual(self.error("BEGIN WORK", txdata=told), code)
         self.assertEqual(self.error("BEGIN WORK", txdata={"atr": place | {"bkt": "no"}}), 12003)
         self.assertEqual(self.error("EXECUTE __get", txdata={"kv": True}), 17004)
         txid = self.begin()

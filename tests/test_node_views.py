@@ -222,7 +222,16 @@ class EvaluationTests(ServiceCase):
         self.assertIs(rows[0]["value"], True)
         self.storage.map_view("d", "none", lambda value, meta: None)
         self.assertEqual(self.query("none"), {"rows": [], "total_rows": 0})
+
+        def exits(value: Any, meta: Any) -> Any:
+            raise SystemExit(3)
+
+        def ends(value: Any, meta: Any) -> Any:
+            raise GeneratorExit
+
         for name, function in {
+            "exits": exits,
+            "ends": ends,
             "raises": lambda value, meta: value["n"],
             "no_pair": lambda value, meta: [1],
             "no_key": lambda value, meta: [(meta, 1)],

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from couchbase.durability import DurabilityLevel, ServerDurability
 from couchbase.exceptions import (
@@ -19,6 +20,7 @@ from couchbase.exceptions import (
     TransactionExpired,
     TransactionFailed,
     TransactionOperationFailed,
+    UnAmbiguousTimeoutException,
 )
 from couchbase.n1ql import QueryScanConsistency
 from couchbase.options import ClusterTimeoutOptions, TransactionConfig, TransactionOptions
@@ -33,6 +35,7 @@ from tests.test_jobs import config
 from txcouchbase.amp.transactions import from_data, to_data
 from txcouchbase.exceptions import RemoteError, WorkerLost
 from txcouchbase.testing import EmbeddedNode, Fault
+from txcouchbase.workers import job_runner
 
 STAGE = "SUBDOC_MULTI_MUTATION"
 
@@ -102,6 +105,7 @@ class TransactionTests(ServerTestCase):
         self.start(preferred_server_group="Group 2")
         self.check_refusals()
         yield self.check_outcomes()
+        yield self.check_queued()
         yield self.check_every_operation()
 
     @inlineCallbacks
@@ -115,11 +119,26 @@ class TransactionTests(ServerTestCase):
         self.assertIs(result.unstaging_complete, True)
         self.assertEqual(self.stored(), {"n": 2})
 
+        for timeout in (1e10, 1e300, 10**400, timedelta(days=400 * 365), timedelta.max):
+            result = yield run(jobfunctions.move, collection, "k", {"n": 2}, timeout=timeout)
+            self.assertEqual(result.value, "moved", timeout)
+
         failing = run(jobfunctions.insert_and_refuse, collection, "new")
         error = yield self.assertFailure(failing, TransactionFailed)
         self.assertIsInstance(error.inner_cause, jobfunctions.Refused)
         self.assertIn("in insert_and_refuse", error.__cause__.remote_traceback)
         self.assertIsNone(self.stored("new"))
+
+        failing = run(jobfunctions.insert_and_return, collection, "new", 0)
+        error = yield self.assertFailure(failing, TransactionFailed)
+        self.assertIsInstance(error.inner_cause, TypeError)
+        self.assertIn("returned a Exiting that cannot be pickled", str(error.inner_cause))
+        self.assertIn("return plain data", str(error.inner_cause))
+        self.assertIsNone(self.stored("new"))
+        committed = run(jobfunctions.insert_and_return, collection, "new", os.getpid())
+        error = yield self.assertFailure(committed, RemoteError)
+        self.assertIn("the transaction was committed; what the transaction", str(error))
+        self.assertEqual(self.stored("new"), {})
 
         result = yield run(jobfunctions.meet_conflict, collection, "k", notes=self.notes)
         self.assertEqual(result.value, 2, "it was called again after the conflict")
@@ -143,6 +162,18 @@ class TransactionTests(ServerTestCase):
         yield self.assertFailure(late, TransactionExpired)
         self.assertEqual(self.stored(), {"n": 101})
         self.assertEqual(self.attempts(), [])
+
+    @inlineCallbacks
+    def check_queued(self) -> Any:
+        """One that has waited expires before its own time is over."""
+        busy = self.client.run_in_worker(jobfunctions.hold_cluster, 0.5)
+        with self.server.recording() as record:
+            yield self.transactions.run(
+                jobfunctions.move, self.collection, "k", {"n": 3}, timeout=20
+            )
+        yield busy
+        self.assertLessEqual(self.expiry_in(record), 19_000)
+        self.assertGreater(self.expiry_in(record), 5_000)
 
     def check_refusals(self) -> None:
         run = self.transactions.run
@@ -239,11 +270,18 @@ class TransactionTests(ServerTestCase):
         self.assertEqual({change.options.get("durability") for change in changes}, {durability})
         pending, *_ = [change for change in changes if change.key.startswith("_txn:atr")]
         self.assertEqual((pending.scope, pending.collection), ("meta", "records"))
+        self.assertLessEqual(self.expiry_in(record), seconds * 1000)
+        self.assertGreater(self.expiry_in(record), (seconds - 10) * 1000)
+
+    def expiry_in(self, record: Any) -> int:
+        """How long the first attempt may take (milliseconds)."""
+        pending, *_ = [
+            request for request in record.find("kv", STAGE) if request.key.startswith("_txn:atr")
+        ]
         values = {
             spec["path"].rpartition(".")[2]: spec["value"] for spec in pending.options["specs"]
         }
-        self.assertLessEqual(int(values["exp"]), seconds * 1000)
-        self.assertGreater(int(values["exp"]), (seconds - 10) * 1000)
+        return int(values["exp"])
 
     @inlineCallbacks
     def test_configured_and_lost(self) -> Any:
@@ -303,6 +341,36 @@ class TransactionTests(ServerTestCase):
         yield self.assertFailure(ambiguous, TransactionCommitAmbiguous)
         self.assertEqual(self.times_called(), 1)
         self.server.faults.clear()
+
+
+class ExpiryTests(SynchronousTestCase):
+    """How long a transaction may take, from its options and what is left of its job's time."""
+
+    def expiry(self, left: int, **options: int) -> int:
+        """In milliseconds."""
+        used: list[TransactionOptions] = []
+
+        def attempts(_: Any, __: Any, settings: TransactionOptions) -> dict[str, Any]:
+            used.append(settings)
+            return {}
+
+        self.patch(job_runner, "run_attempts", attempts)
+        self.patch(job_runner, "_left", lambda: left)
+        job_runner.run_transaction(mock.Mock(), jobfunctions.nothing, (), {}, options)
+        return int(to_data(used[0]).get("timeout", 0)) // 10**6
+
+    def test_expiry(self) -> None:
+        second = 10**9
+        self.assertEqual(self.expiry(0), 0)
+        self.assertEqual(self.expiry(0, timeout=3 * second), 3000)
+        self.assertEqual(self.expiry(20_000), 19_500)
+        self.assertEqual(self.expiry(20_000, timeout=3 * second), 3000)
+        self.assertEqual(self.expiry(20_000, timeout=30 * second), 19_500)
+        self.assertEqual(self.expiry(1000, timeout=second), 900)
+        self.assertEqual(self.expiry(10**12), 10**12 - 500)
+
+    def test_nothing_is_left(self) -> None:
+        self.assertRaises(UnAmbiguousTimeoutException, self.expiry, 1, timeout=10**9)
 
 
 class TransactionSettingsTests(SynchronousTestCase):

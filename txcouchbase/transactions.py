@@ -11,10 +11,10 @@ from couchbase.exceptions import InvalidArgumentException
 from couchbase.options import TransactionOptions
 from twisted.internet.defer import Deferred
 
-from txcouchbase.amp.jobs import pickled_job
+from txcouchbase.amp.jobs import pickled_job, unpickled_value
 from txcouchbase.amp.transactions import to_data
+from txcouchbase.exceptions import RemoteError
 from txcouchbase.workers import job_runner
-from txcouchbase.workers.jobs import job_timeout
 
 if TYPE_CHECKING:
     from txcouchbase.workers.pool import WorkerPool
@@ -57,22 +57,29 @@ class Transactions:
         times, until an attempt can be committed: what an operation of the context fails with, such
         as a conflict, it lets through, and is called again if that may help. Anything else that it
         raises rolls the attempt back. A collection among the arguments is, in the worker, the
-        SDK's own, which the methods of the `AttemptContext` take.
+        SDK's own, which the methods of the `AttemptContext` take. What it returns is the `value`
+        of the result; it is pickled before the commit, so that what cannot be sent rolls it back.
+
+        Take documents in the same order in all transactions: two that take them in opposite order
+        can keep failing each other until they expire. What a worker that died had staged blocks
+        that document for others until the SDK's clean-up has found it (`cleanup_window`).
 
         Args:
             function: What to call; see `WorkerPool.run` for what it can be.
             args: Its arguments, which are pickled. A `TransactionOptions` as the first one is
                 taken for `transaction_options`, as in the SDK.
             transaction_options: The SDK's options for this transaction.
-            timeout: From the call to the answer (seconds or timedelta), None for no limit.
-                It is the transaction's expiry too, if its options name none.
+            timeout: From the call to the answer (seconds or timedelta), None for no limit. What
+                is left of it when a worker begins, less up to half a second, is the longest
+                that the transaction's expiry can be, and is its expiry if its options name none.
             kwargs: Its keyword arguments, which are pickled.
 
         Raises:
             InvalidArgumentException: The function, an argument or an option cannot be used.
 
         Errors: TransactionFailed, with what the function raised as its `inner_cause`;
-        TransactionExpired, TransactionCommitAmbiguous; those of `WorkerPool.run`.
+        TransactionExpired, TransactionCommitAmbiguous; RemoteError with a text that says so if
+        it was committed and what it returned cannot be unpickled here; those of `WorkerPool.run`.
         """
         if args and isinstance(args[0], TransactionOptions) and transaction_options is None:
             transaction_options, *rest = args
@@ -85,9 +92,6 @@ class Transactions:
                 f"{type(transaction_options).__name__}"
             )
         options = to_data(transaction_options) if transaction_options is not None else {}
-        seconds = job_timeout(timeout)
-        if seconds is not None:
-            options.setdefault("timeout", int(seconds * 1e9))
         pickled_job("transactions.run", function, args, kwargs)  # refused here, by its own name
         ran = self._pool.run_job(
             "transaction",
@@ -100,5 +104,12 @@ class Transactions:
         return ran.addCallback(_result)
 
 
-def _result(answer: tuple[dict[str, Any], Any]) -> TransactionResult:
-    return TransactionResult(*answer)
+def _result(answer: tuple[dict[str, Any], bytes]) -> TransactionResult:
+    fields, pickled = answer
+    try:
+        value = unpickled_value("the transaction", pickled)
+    except TypeError as error:
+        raise RemoteError(
+            "builtins.TypeError", f"the transaction was committed; {error}"
+        ) from error
+    return TransactionResult(fields, value)

@@ -7,7 +7,7 @@ an exception that is not the SDK's and can be rebuilt, or ``"cause": pickle`` fo
 inner cause of one of the SDK's.
 
 What such a function returned or raised is all that the application's process ever unpickles, and
-`value_of` is the one place where it does.
+`value_of` and `unpickled_value` are the places where it does.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ __all__ = [
     "collection_of_job",
     "outcome_of",
     "pickled_job",
+    "pickled_value",
     "raised",
     "run_job",
+    "unpickled_value",
     "value_of",
 ]
 
@@ -42,8 +44,8 @@ _WHAT_TO_DO = (
     "workers import functions and classes by their names: define it with def or class at the top "
     "level of a module that is not the program itself, and give what else it needs as arguments"
 )
-_LARGEST = 2**32 - 1
-"""Bytes that one value in a box can have (msgpack)."""
+_LARGEST = 2**32 - 2**16
+"""Bytes that a value can have: what msgpack can hold, less what goes along with it."""
 
 
 class _NotImportable(Exception):
@@ -179,18 +181,37 @@ def _call(payload: bytes, number: int, cluster: Any) -> Any:
 def outcome_of(function: Callable[..., Any], *args: Any) -> Outcome:
     """In the worker: call a function and describe what becomes of it; never raises."""
     try:
-        value = function(*args)
+        return {"value": pickled_value("the job", function(*args))}
     except BaseException as error:  # SystemExit too ends the job, not the worker
         return raised(error)
+
+
+def pickled_value(what: str, value: Any) -> bytes:
+    """In the worker: what a function returned, as bytes.
+
+    Args:
+        what: Returned it, for the errors.
+        value: What it is.
+
+    Raises:
+        TypeError: It cannot be sent; says why.
+    """
     try:
         pickled = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-    except BaseException as error:  # pickling runs the value's own code; as above
-        reason = f"cannot be pickled: {error}"
+    except BaseException as error:  # pickling runs the value's own code, which may exit
+        reason = f"cannot be pickled: {_shown(error)}"
     else:
         if len(pickled) <= _LARGEST:
-            return {"value": pickled}
+            return pickled
         reason = f"is too large: {len(pickled)} bytes"
-    return raised(TypeError(f"the job returned a {type(value).__name__} that {reason}"))
+    raise TypeError(f"{what} returned a {type(value).__name__} that {reason}; return plain data")
+
+
+def _shown(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException:  # its own __str__ may raise
+        return type(error).__name__
 
 
 def raised(error: BaseException) -> Outcome:
@@ -203,7 +224,7 @@ def raised(error: BaseException) -> Outcome:
     try:
         outcome["text"] = str(error)
         outcome["error"] = error_to_data(error)
-    except Exception:  # its own __str__ may raise
+    except BaseException:  # its own __str__ may raise
         outcome["text"] = "<it cannot be shown>"
         outcome["error"] = {"class": type(error).__name__, "module": type(error).__module__}
     if not outcome["error"].get("sdk"):
@@ -221,7 +242,7 @@ def _add_pickled(outcome: Outcome, name: str, error: BaseException) -> None:
         pickled = pickle.dumps(error, pickle.HIGHEST_PROTOCOL)
         if isinstance(pickle.loads(pickled), Exception):
             outcome[name] = pickled
-    except Exception:  # a class of the application may refuse in any way
+    except BaseException:  # a class of the application may refuse in any way
         pass
 
 
@@ -233,12 +254,28 @@ def value_of(outcome: Outcome) -> Any:
     """
     if "value" not in outcome:
         raise _error_of(outcome)
+    return unpickled_value("the job", outcome["value"])
+
+
+def unpickled_value(what: str, pickled: bytes) -> Any:
+    """In the application: the value of which `pickled_value` made bytes.
+
+    Args:
+        what: Returned it, for the errors.
+        pickled: The bytes.
+
+    Raises:
+        TypeError: It cannot be used here; says why.
+    """
     try:
-        value = pickle.loads(outcome["value"])
-    except Exception as error:  # unpickling runs the value's own code
-        raise TypeError(f"what the job returned cannot be unpickled here: {error}") from error
-    if isinstance(value, Deferred):
-        raise TypeError("the job returned a Deferred, which nothing will fire: jobs may block")
+        value = pickle.loads(pickled)
+        waits = isinstance(value, Deferred)
+    except BaseException as error:  # unpickling runs the value's own code, which may exit
+        raise TypeError(
+            f"what {what} returned cannot be unpickled here: {_shown(error)}"
+        ) from error
+    if waits:
+        raise TypeError(f"{what} returned a Deferred, which nothing will fire: jobs may block")
     return value
 
 
@@ -262,6 +299,6 @@ def _error_of(outcome: Outcome) -> Exception:
 def _unpickled(pickled: bytes) -> Exception | None:
     try:
         error = pickle.loads(pickled)
-    except Exception:  # a class of the application may refuse in any way
+        return error if isinstance(error, Exception) else None
+    except BaseException:  # a class of the application may refuse in any way
         return None
-    return error if isinstance(error, Exception) else None

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from couchbase.cluster import Cluster
-from couchbase.exceptions import CouchbaseException
+from couchbase.exceptions import CouchbaseException, UnAmbiguousTimeoutException
 from couchbase.options import GetMultiOptions, GetOptions, TransactionOptions
 
-from txcouchbase.amp.jobs import Outcome, outcome_of, raised, run_job
+from txcouchbase.amp.jobs import Outcome, outcome_of, pickled_value, raised, run_job
 from txcouchbase.amp.transactions import from_data
 from txcouchbase.workers.attempts import run_attempts
 
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from txcouchbase.workers.executor import Task
 
 __all__ = ["JobRunner", "map_documents", "run_transaction"]
+
+_left: Callable[[], int] = int
+"""What is left of the time of the job that runs, there is only one (milliseconds, 0 for no
+limit)."""
+
+_LONGEST_MARGIN = 500.0
+"""Milliseconds, or a tenth of the time if that is less, by which a transaction expires before its
+job's time is over, so that whoever waits hears of it."""
 
 _TAKEN = "all_okay"
 """The key that the SDK's multi operations use for themselves."""
@@ -39,7 +47,9 @@ class JobRunner:
 
     def run(self, task: Task) -> dict[str, Any]:
         """Run one; the outcome is the answer, whatever the function does."""
+        global _left
         assert task.value is not None
+        _left = task.remaining
         return run_job(task.value, self._number, self._cluster)
 
 
@@ -85,7 +95,7 @@ def run_transaction(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     options: dict[str, Any],
-) -> tuple[dict[str, Any], Any]:
+) -> tuple[dict[str, Any], bytes]:
     """A job: run the application's function in a transaction.
 
     Args:
@@ -96,13 +106,40 @@ def run_transaction(
         options: The transaction's options as `txcouchbase.amp.transactions` has them.
 
     Returns:
-        The fields of the SDK's result, and what the function returned last.
+        The fields of the SDK's result, and the pickle of what the function returned last.
+
+    Raises:
+        UnAmbiguousTimeoutException: No time was left to begin.
+        CouchbaseException: As `run_attempts`.
     """
-    value = None
+    value = b""
 
     def attempt(context: AttemptContext) -> None:
         nonlocal value
-        value = function(context, *args, **kwargs)
+        # Before the commit, since what cannot be answered must not be committed.
+        value = pickled_value("the transaction", function(context, *args, **kwargs))
 
-    result = run_attempts(cluster.transactions, attempt, from_data(TransactionOptions, options))
-    return dict(result), value
+    within = from_data(TransactionOptions, _with_expiry(options, _left()))
+    return dict(run_attempts(cluster.transactions, attempt, within)), value
+
+
+def _with_expiry(options: dict[str, Any], left: int) -> dict[str, Any]:
+    """The options of a transaction that expires before its job's time is over.
+
+    The SDK counts an expiry from the start, the job's time runs from the call. Whoever waits is
+    answered when it is over, and the worker is killed soon after, in the middle of a transaction
+    that still goes on.
+
+    Args:
+        options: As `txcouchbase.amp.transactions` has them.
+        left: What is left of the job's time (milliseconds), 0 for no limit.
+
+    Raises:
+        UnAmbiguousTimeoutException: Nothing is left.
+    """
+    if not left:
+        return options
+    longest = int(left - min(_LONGEST_MARGIN, left / 10)) * 1_000_000
+    if not longest:
+        raise UnAmbiguousTimeoutException("transaction timed out before it was begun")
+    return {**options, "timeout": min(options.get("timeout", longest), longest)}

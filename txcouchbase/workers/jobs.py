@@ -34,8 +34,12 @@ if TYPE_CHECKING:
 __all__ = ["Job", "JobPool", "job_timeout"]
 
 
+_LONGEST = 100 * 365 * 24 * 3600.0
+"""Seconds that stand for every longer time: nobody will tell, and all clocks can count them."""
+
+
 def job_timeout(timeout: float | timedelta | None) -> float | None:
-    """The time of a job in seconds, None for no limit.
+    """The time of a job in seconds, None for no limit; a hundred years for any longer one.
 
     Raises:
         InvalidArgumentException: It is no duration.
@@ -47,13 +51,12 @@ def job_timeout(timeout: float | timedelta | None) -> float | None:
     if (
         isinstance(timeout, bool)
         or not isinstance(timeout, (int, float))
-        or not math.isfinite(timeout)
-        or timeout < 0
+        or not 0 <= timeout < math.inf
     ):
         raise InvalidArgumentException(
             f"timeout must be seconds or a timedelta, not below zero, or None; not {timeout!r}"
         )
-    return float(timeout)
+    return float(min(timeout, _LONGEST))
 
 
 class Job(Operation):
@@ -83,7 +86,7 @@ class Job(Operation):
         """Fire the Deferred with what the function returned or raised."""
         try:
             value = value_of(result)
-        except Exception as error:  # the function's own
+        except BaseException as error:  # the function's own, whose class may do anything
             self.deferred.errback(error)
         else:
             self.deferred.callback(value)

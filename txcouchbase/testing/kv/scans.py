@@ -17,9 +17,10 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from txcouchbase.testing.kv.bucket import Bucket, Document, vbucket_of
+from txcouchbase.testing.kv.bucket import Bucket, vbucket_of
 from txcouchbase.testing.kv.frames import DATATYPE_JSON, Opcode, Request, reply
 from txcouchbase.testing.kv.manifest import leb128, split_leb128
+from txcouchbase.testing.kv.sorted_keys import SortedKeys
 from txcouchbase.testing.kv.status import Refused, Status
 
 if TYPE_CHECKING:
@@ -128,29 +129,19 @@ class Scans:
 
     def __init__(self) -> None:
         self.open: dict[bytes, Scan] = {}
-        self._keys: list[list[bytes]] = []
-        self._keys_of: tuple[Any, ...] = ()
+        self._keys: dict[int, SortedKeys] = {}
+        self._bucket: Bucket | None = None
 
     def keys(self, bucket: Bucket, collection: int, vbucket: int) -> list[bytes]:
-        """The keys of a collection in a vBucket, sorted. Some may be gone by now.
-
-        A client scans one vBucket after another: they are sorted into vBuckets once for all.
-        """
-        # New keys have new sequence numbers, but for those of a snapshot that was restored, which
-        # puts other objects in the place of all documents.
-        first: Document | None = next(iter(bucket.documents.values()), None)
-        keys_of = (bucket, collection, first, *bucket.seqnos)
-        if self._keys_of != keys_of:
-            prefix = leb128(collection)
-            self._keys = [[] for _ in range(bucket.vbuckets)]
-            for wire in bucket.documents:
-                if wire.startswith(prefix):
-                    key = wire[len(prefix) :]
-                    self._keys[vbucket_of(key, bucket.vbuckets)].append(key)
-            for found in self._keys:
-                found.sort()
-            self._keys_of = keys_of
-        return self._keys[vbucket]
+        """The keys of a collection in a vBucket, sorted. Some may be gone by now."""
+        if self._bucket is not bucket:
+            self._bucket, self._keys = bucket, {}
+        known = self._keys.get(collection)
+        if known is None:
+            live = bucket.manifest.live
+            self._keys = {number: keys for number, keys in self._keys.items() if number in live}
+            known = self._keys[collection] = SortedKeys(bucket, collection)
+        return known.within(vbucket)
 
     def find(self, bucket: Bucket, vbucket: int, uuid: bytes) -> Scan:
         """A scan by its UUID.
@@ -169,6 +160,21 @@ class Scans:
             del self.open[uuid]
             raise Refused(Status.RANGE_SCAN_CANCELLED)
         return scan
+
+
+def _asked(session: Session, request: Request, uuid: bytes) -> Scan:
+    """The scan that a request goes on with, or ends.
+
+    :raises Refused: as `Scans.find`, and NOT_MY_VBUCKET, which ends it.
+    """
+    try:
+        bucket = session.require_active(request)
+    except Refused:
+        scan = session.scans.open.get(uuid)
+        if scan is not None and scan.vbucket == request.vbucket:
+            del session.scans.open[uuid]
+        raise
+    return session.scans.find(bucket, request.vbucket, uuid)
 
 
 def _invalid(expected: bool) -> None:
@@ -223,7 +229,7 @@ def _read(body: bytes) -> Wanted:
         value = json.loads(body)
         _invalid(isinstance(value, dict))
         collection = int(_member(value, "collection", str, "0"), 16)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Refused(Status.EINVAL) from None
     _invalid(("range" in value) != ("sampling" in value))
     start = end = (b"", False)
@@ -299,10 +305,9 @@ def _create(session: Session, request: Request) -> bytes:
 
 def _continue(session: Session, request: Request) -> bytes:
     _invalid(len(request.extras) == _CONTINUE.size and not request.key and not request.value)
-    bucket = session.require_active(request)
     # Whatever time there is, it is enough.
     uuid, most_items, _, most_bytes = _CONTINUE.unpack(request.extras)
-    scan = session.scans.find(bucket, request.vbucket, uuid)
+    scan = _asked(session, request, uuid)
     extras = _U32.pack(0 if scan.key_only else 1)
     most_bytes = min(most_bytes or MOST_BYTES, MOST_BYTES)
     frames: list[bytes] = []
@@ -327,8 +332,7 @@ def _continue(session: Session, request: Request) -> bytes:
 
 def _cancel(session: Session, request: Request) -> bytes:
     _invalid(len(request.extras) == 16 and not request.key and not request.value)
-    bucket = session.require_active(request)
-    session.scans.find(bucket, request.vbucket, request.extras)
+    _asked(session, request, request.extras)
     del session.scans.open[request.extras]
     return reply(request)
 

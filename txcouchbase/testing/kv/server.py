@@ -27,13 +27,16 @@ _START = Struct(">HHxxHI")
 
 _PLAIN_GET = 0x8000
 
+MOST_OUTPUT = 1024 * 1024
+"""Bytes of answers after which the next requests wait until the client has read some of them."""
+
 
 @implementer(IPushProducer)
 class KeyValueProtocol(Protocol):
     """One client.
 
-    Everything that one read brings is answered by one write. A client that sends faster than it
-    reads its answers is not read until it does.
+    Everything that one read brings is answered by one write, unless the answers are long. A client
+    that sends faster than it reads its answers is not read until it does.
 
     :param factory: keeps the connections of one listening port.
     """
@@ -82,10 +85,29 @@ class KeyValueProtocol(Protocol):
         if self._partial:
             self._partial.append(data)
             self._have += len(data)
-            if self._have < self._need:
+            # What is complete waits for the client to read its answers.
+            if self._have < self._need or not self._reading:
                 return
-            data = b"".join(self._partial)
-            self._partial.clear()
+            data = self._kept()
+        self._respond(data)
+        self._respond_to_kept()
+
+    def _respond_to_kept(self) -> None:
+        """Go on with requests that are complete, while the client reads its answers."""
+        while (
+            self._partial
+            and self._have >= self._need
+            and self._reading
+            and not self.session.closing
+        ):
+            self._respond(self._kept())
+
+    def _kept(self) -> bytes:
+        kept = b"".join(self._partial)
+        self._partial.clear()
+        return kept
+
+    def _respond(self, data: bytes) -> None:
         output: list[bytes] = []
         try:
             at = self._answer(data, output)
@@ -102,8 +124,12 @@ class KeyValueProtocol(Protocol):
             self._keep(data[at:])
 
     def _answer(self, data: bytes, output: list[bytes]) -> int:
-        """Append the responses to all complete requests; return where the next one starts."""
+        """Append the responses to complete requests; return where the next one starts.
+
+        All are answered unless the responses are long.
+        """
         session = self.session
+        long = 0
         find, active = session.find, session.active
         start_of = _START.unpack_from
         size = len(data)
@@ -128,14 +154,18 @@ class KeyValueProtocol(Protocol):
             request = Request(data, at, now)
             try:
                 if self._factory.cluster.watched:
-                    output.append(self._watched(request))
+                    response = self._watched(request)
                 else:
-                    output.append(session.answer(request))
+                    response = session.answer(request)
+                output.append(response)
+                long += len(response)
             except ReplicasMissing as missing:
                 self._wait(request, missing.seconds)
             at = stop
             if session.closing:
                 return size
+            if long >= MOST_OUTPUT:
+                break
             find, active = session.find, session.active
         return at
 
@@ -179,7 +209,15 @@ class KeyValueProtocol(Protocol):
             if response is not None:
                 call.cancel()
                 del self._waiting[call]
+                if self.session.closing:
+                    # Its bucket is gone. The client cannot know what became of the write.
+                    self._hang_up_unless_held()
+                    return
                 self._send_unless_held(Outcome(response))
+
+    def _hang_up_unless_held(self) -> None:
+        if not self._factory.held:
+            self._hang_up()
 
     def _send_unless_held(self, outcome: Outcome) -> None:
         if self._factory.held:
@@ -223,6 +261,13 @@ class KeyValueProtocol(Protocol):
         stalled, self._stalled = self._stalled, []
         for outcome in stalled:
             self._send(outcome)
+        if self.session.closing:
+            self._hang_up()
+        elif self._reading:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        self._respond_to_kept()
         if self._reading:
             self.transport.resumeProducing()
 
@@ -237,7 +282,7 @@ class KeyValueProtocol(Protocol):
         """Read requests again."""
         self._reading = True
         if not self._factory.held:
-            self.transport.resumeProducing()
+            self._read_on()
 
     def stopProducing(self) -> None:
         """The connection is gone."""

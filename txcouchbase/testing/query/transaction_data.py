@@ -34,7 +34,7 @@ class Mutation(Place, frozen=True, kw_only=True):
     :param cas: of the document since then.
     """
 
-    cas: Annotated[str, msgspec.Meta(pattern="^[0-9]+$")]
+    cas: Annotated[str, msgspec.Meta(pattern="^[0-9]{1,20}\\Z")]
 
 
 class Told(msgspec.Struct, frozen=True):

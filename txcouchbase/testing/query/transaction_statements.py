@@ -139,7 +139,7 @@ def _begin(execution: Execution) -> Transaction:
     try:
         for mutation in settings.told.mutations:
             transaction.adopt(_keyspace(execution, mutation), mutation.id, int(mutation.cas))
-    except QueryError:
+    except BaseException:
         state.transactions.close(transaction)
         raise
     return transaction

@@ -160,7 +160,8 @@ class Transaction:
     def commit(self, now: float) -> int:
         """Carry out what is staged, all of it or nothing; returns how many documents changed.
 
-        :raises QueryError: 17007 if a document was changed since the transaction saw it.
+        :raises QueryError: 17007 if a document was changed since the transaction saw it, or its
+            bucket is gone.
         """
         for place, staged in self.staged.items():
             if not self._unchanged(place, staged, now):
@@ -193,6 +194,8 @@ class Transaction:
 
     def _unchanged(self, place: Place, staged: Staged, now: float) -> bool:
         bucket, wire = staged.keyspace.bucket, place[1]
+        if bucket.dropped:
+            return False
         try:
             self.check_free(bucket, wire)
             document = bucket.find(wire, now)

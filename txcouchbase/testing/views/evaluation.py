@@ -100,25 +100,31 @@ class ViewRows:
         for batch in scan_source(self._keyspace, self._execution).rows(()):
             yield [entry for value, meta in batch for entry in self._mapped(value, meta)]
 
-    def _mapped(self, value: Any, meta: DocumentMeta) -> Iterator[Entry]:
+    def _mapped(self, value: Any, meta: DocumentMeta) -> list[Entry]:
         """The rows of a document that are asked for."""
         if type(value) is bytes:
             # What is no JSON is text to map functions.
             value = b64encode(value).decode()
         try:
-            for key, row_value in self._function(value, meta) or ():
-                self.total += 1
-                place = (collated(key), (_AT, meta.id))
-                if all(holds(place, bound) for holds, bound in self._bounds):
-                    row = msgspec.json.encode({"id": meta.id, "key": key, "value": row_value})
-                    for wanted, number in self._numbers:
-                        if wanted in (None, place[0]):
-                            yield Entry((number, *place), key, row_value, row)
-        except Exception as error:  # whatever the test's own function raises is the answer
+            pairs = self._function(value, meta) or ()
+            return [entry for key, found in pairs for entry in self._emitted(meta.id, key, found)]
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever the test's own function raises is the answer
             raise MapFailed(
                 f"the map function failed with the document {meta.id!r}:"
                 f" {type(error).__name__}: {error}"
             ) from error
+
+    def _emitted(self, document: str, key: Any, value: Any) -> Iterator[Entry]:
+        """The rows of one pair."""
+        self.total += 1
+        place = (collated(key), (_AT, document))
+        if all(holds(place, bound) for holds, bound in self._bounds):
+            row = msgspec.json.encode({"id": document, "key": key, "value": value})
+            for wanted, number in self._numbers:
+                if wanted in (None, place[0]):
+                    yield Entry((number, *place), key, value, row)
 
 
 class _ByPlace(SortKey):
