@@ -7,7 +7,12 @@ a turn, which other processes on the machine do not disturb. Figures are medians
     query     50,000 rows of 200 bytes, until the result is there; then iterating it
     query_ex  the same rows to a handler
     stream    the same rows through ``async for``
-    slow      a million rows through ``async for`` with a reader that sleeps
+    million   a million rows through ``async for``
+    slow      the same with a reader that sleeps
+
+Each of them with rows straight from the service (``http``) and with those that the SDK has gathered
+(``sdk``), one after the other in each round; ``SDK`` is the blocking API of the SDK alone, in a
+process of its own, iterating a million rows.
 """
 
 from __future__ import annotations
@@ -15,6 +20,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
+import subprocess
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
@@ -39,6 +47,8 @@ TICK = 0.001
 
 class Stalls:
     """Watches the reactor."""
+
+    clock: Any = reactor
 
     def __init__(self) -> None:
         self.longest = self.busy = 0.0
@@ -65,7 +75,7 @@ class Stalls:
 
     def _next(self) -> None:
         self._due = time.monotonic() + TICK
-        self._call = reactor.callLater(TICK, self._tick)  # type: ignore[attr-defined]
+        self._call = self.clock.callLater(TICK, self._tick)
 
     def _tick(self) -> None:
         self._note()
@@ -93,18 +103,25 @@ class Count(AsyncQueryRequest):
         self.ended.errback(error)
 
 
+Figures = dict[str, dict[str, list[float]]]
+
+
 class Benchmark:
     """The measurements on one cluster."""
 
-    def __init__(self, cluster: TxCluster, pause: float) -> None:
+    def __init__(self, cluster: TxCluster, rows: str, pause: float, figures: Figures) -> None:
         self._cluster = cluster
+        self.rows = rows
         self._pause = pause
         self._stalls = Stalls()
-        self.figures: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self.figures = figures
 
     async def measure(self, name: str, run: Callable[[], Awaitable[int]]) -> None:
         """Run one and note its figures."""
+        name = f"{name} {self.rows}"
         before = own_resident()
+        workers = [worker.pid for worker in self._cluster.pool.workers if worker.pid]
+        at_first = max(map(resident, workers))
         cpu = time.process_time()
         start = time.monotonic()
         self._stalls.start()
@@ -119,7 +136,8 @@ class Benchmark:
         cell["stall"].append(self._stalls.longest)
         cell["busy"].append(self._stalls.busy)
         cell["grown"].append(own_resident() - before)
-        cell["worker"].append(max(peak(w.pid) for w in self._cluster.pool.workers if w.pid))
+        # The highest of all so far, so that only the first measurement that needs much tells it.
+        cell["worker"].append(max(0.0, max(map(peak, workers)) - at_first))
 
     async def query(self) -> int:
         """Until the result is there; iterating is told by itself."""
@@ -139,19 +157,28 @@ class Benchmark:
             count += 1
         return count
 
+    async def million(self) -> int:
+        """A million rows."""
+        return await self._read_million("million", 0.0)
+
     async def slow(self) -> int:
         """A million rows, with a pause after each thousand."""
+        return await self._read_million("slow", self._pause)
+
+    async def _read_million(self, name: str, pause: float) -> int:
         count = 0
+        cell = self.figures[f"{name} {self.rows}"]
         highest = before = own_resident()
         start = time.monotonic()
         async for _ in self._cluster.query_stream(MILLION):
             count += 1
             if count == 1:
-                self.figures["slow"]["first"].append(time.monotonic() - start)
+                cell["first"].append(time.monotonic() - start)
             if count % 1000 == 0:
-                await deferLater(reactor, self._pause, lambda: None)  # type: ignore[arg-type]
+                if pause:
+                    await deferLater(self._stalls.clock, pause, lambda: None)
                 highest = max(highest, own_resident())
-        self.figures["slow"]["peak"].append(highest - before)
+        cell["peak"].append(highest - before)
         return count
 
     def iterate(self) -> float:
@@ -175,25 +202,72 @@ def peak(pid: int) -> float:
     return int(line.split()[1]) / 1024
 
 
+_SDK_ALONE = f"""
+import json, sys, time
+from couchbase.auth import PasswordAuthenticator
+from couchbase.cluster import Cluster
+from couchbase.options import ClusterOptions
+
+where = json.load(sys.stdin)
+options = ClusterOptions(PasswordAuthenticator(where["username"], where["password"]))
+cluster = Cluster(where["connstr"], options)
+list(cluster.query("SELECT 1"))
+start = time.monotonic()
+count, first = 0, 0.0
+for row in cluster.query({MILLION!r}):
+    count += 1
+    first = first or time.monotonic() - start
+print(json.dumps({{"rows": count, "seconds": time.monotonic() - start, "first": first}}))
+"""
+
+
+def sdk_alone(where: dict[str, str], figures: Figures) -> None:
+    """Read a million rows with the SDK alone."""
+    done = subprocess.run(
+        [sys.executable, "-c", _SDK_ALONE],
+        input=json.dumps(where),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name, value in json.loads(done.stdout).items():
+        figures["million SDK"][name].append(value)
+    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    figures["million SDK"]["worker"].append(most)
+
+
 async def measure_all(where: dict[str, str], arguments: argparse.Namespace) -> Any:
     """All rounds."""
     options = ClusterOptions(PasswordAuthenticator(where["username"], where["password"]))
-    config = PoolConfig(min_workers=1, max_workers=1)
-    cluster = TxCluster(where["connstr"], options, pool=config)
+    figures: Figures = defaultdict(lambda: defaultdict(list))
+    clusters = []
     try:
-        await cluster.on_connect()
-        benchmark = Benchmark(cluster, arguments.pause)
-        await benchmark.query()
+        benchmarks = []
+        for rows in ("http", "sdk"):
+            config = PoolConfig(min_workers=1, max_workers=1, rows=rows)
+            clusters.append(TxCluster(where["connstr"], options, pool=config))
+            await clusters[-1].on_connect()
+            benchmarks.append(Benchmark(clusters[-1], rows, arguments.pause, figures))
+            await benchmarks[-1].query()
         for _ in range(arguments.rounds):
-            await benchmark.measure("query", benchmark.query)
-            benchmark.figures["query"]["iterate"].append(benchmark.iterate())
-            await benchmark.measure("query_ex", benchmark.query_ex)
-            await benchmark.measure("stream", benchmark.stream)
+            for benchmark in benchmarks:
+                await benchmark.measure("query", benchmark.query)
+                figures[f"query {benchmark.rows}"]["iterate"].append(benchmark.iterate())
+            for benchmark in benchmarks:
+                await benchmark.measure("query_ex", benchmark.query_ex)
+            for benchmark in benchmarks:
+                await benchmark.measure("stream", benchmark.stream)
+        for _ in range(arguments.million_rounds):
+            sdk_alone(where, figures)
+            for benchmark in benchmarks:
+                await benchmark.measure("million", benchmark.million)
         for _ in range(arguments.slow_rounds):
-            await benchmark.measure("slow", benchmark.slow)
-        return benchmark.figures
+            for benchmark in benchmarks:
+                await benchmark.measure("slow", benchmark.slow)
+        return figures
     finally:
-        await cluster.close()
+        for cluster in clusters:
+            await cluster.close()
 
 
 def show(figures: Any) -> None:
@@ -207,13 +281,13 @@ def show(figures: Any) -> None:
                 f"{m['rows']:,.0f}",
                 f"{m['seconds']:.2f}",
                 f"{m['rows'] / m['seconds']:,.0f}",
-                f"{m['cpu'] / m['rows'] * 1e6:.1f}",
-                f"{m['stall'] * 1e3:.1f}",
-                f"{m['busy'] * 1e3:.1f}",
-                f"{m.get('peak', m['grown']):+.1f}",
-                f"{m['worker']:,.0f}",
+                f"{m['cpu'] / m['rows'] * 1e6:.1f}" if "cpu" in m else "",
+                f"{m['stall'] * 1e3:.1f}" if "stall" in m else "",
+                f"{m['busy'] * 1e3:.1f}" if "busy" in m else "",
+                f"{m.get('peak', m['grown']):+.1f}" if "grown" in m else "",
+                f"{max(cell['worker']):,.0f}",
                 f"{m['iterate']:.2f}" if "iterate" in m else "",
-                f"{m['first']:.2f}" if "first" in m else "",
+                f"{m['first']:.3f}" if "first" in m else "",
             ]
         )
     print_table(
@@ -226,7 +300,7 @@ def show(figures: Any) -> None:
             "stall ms",
             "busy ms",
             "MiB",
-            "worker peak",
+            "worker MiB",
             "iterate s",
             "first row s",
         ],
@@ -241,6 +315,7 @@ def main() -> None:
     )
     add_server_arguments(parser)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--million-rounds", type=int, default=3)
     parser.add_argument("--slow-rounds", type=int, default=1)
     parser.add_argument("--pause", type=float, default=0.002, help="of the slow reader (seconds)")
     arguments = parser.parse_args()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from twisted.trial.unittest import TestCase
 
 from txcouchbase.cluster import TxBucket, TxCluster
 from txcouchbase.collection import TxCollection
-from txcouchbase.testing import EmbeddedNode
+from txcouchbase.testing import EmbeddedNode, RecordedRequest
 from txcouchbase.workers import PoolConfig, WorkerPool
 
 SLOW = bool(os.environ.get("SLOW_TESTS"))
@@ -59,6 +59,15 @@ def gone(pid: int) -> bool:
     except ProcessLookupError:
         return True
     return False
+
+
+def posted(record: Iterable[RecordedRequest], service: str) -> list[RecordedRequest]:
+    """The requests to a service that ask for something; workers look for endpoints with others."""
+    return [
+        request
+        for request in record
+        if request.service == service and request.operation.startswith("POST ")
+    ]
 
 
 class ServerTestCase(TestCase):

@@ -20,7 +20,7 @@ from couchbase.options import AnalyticsOptions
 from couchbase.serializer import Serializer
 from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks
 
-from tests.support import LONG, ServerTestCase
+from tests.support import LONG, ServerTestCase, posted
 from txcouchbase.cluster import AsyncAnalyticsRequest
 from txcouchbase.testing import Script
 
@@ -147,7 +147,7 @@ class AnalyticsTests(ServerTestCase):
                         more = {} if options else EVERY
                         rows, metadata = await form(place, NUMBERS, *options, **more)
                     self.assertEqual(rows, [2, 3, 4])
-                    (sent,) = record.find("analytics")
+                    (sent,) = posted(record, "analytics")
                     timeout = sent.options.pop("timeout")
                     self.assertEqual(sent.operation, "POST /query/service")
                     self.assertEqual(sent.options, wanted)
@@ -165,7 +165,7 @@ class AnalyticsTests(ServerTestCase):
                 rows, _ = await form(self.whole, "SELECT VALUE $low", low=[None])
                 self.assertEqual(rows, [[None]])
         parameters = [{"args": [4]}, {"$low": [None]}]
-        for sent, name in zip(record.find("analytics"), parameters * len(FORMS), strict=True):
+        for sent, name in zip(posted(record, "analytics"), parameters * len(FORMS), strict=True):
             for member in ("statement", "timeout", "client_context_id"):
                 del sent.options[member]
             if "args" in name:

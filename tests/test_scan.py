@@ -11,6 +11,7 @@ from typing import Any
 
 from couchbase.exceptions import (
     AuthenticationException,
+    CouchbaseException,
     InvalidArgumentException,
     RequestCanceledException,
     UnAmbiguousTimeoutException,
@@ -21,6 +22,7 @@ from couchbase.mutation_state import MutationState
 from couchbase.options import ScanOptions
 from couchbase.result import ScanResult, ScanResultIterable
 from couchbase.transcoder import RawJSONTranscoder
+from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, inlineCallbacks
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -33,7 +35,7 @@ from txcouchbase.cluster import TxCluster, TxRawCluster
 from txcouchbase.collection import TxCollection
 from txcouchbase.exceptions import WorkerLost
 from txcouchbase.scans import ScanStream
-from txcouchbase.testing import Fault
+from txcouchbase.testing import EmbeddedNode, Fault
 from txcouchbase.workers import PoolConfig
 from txcouchbase.workers.executor import Place, Task
 from txcouchbase.workers.row_cluster import RowCluster
@@ -204,10 +206,26 @@ class OptionTests(ScanTestCase):
         (worker,) = cluster.pool.workers
         self.node.hold()
         silent = collection.scan(RangeScan(), timeout=timedelta(milliseconds=300))
-        yield self.assertFailure(self.read(silent), UnAmbiguousTimeoutException)
+        error = yield self.assertFailure(self.read(silent), UnAmbiguousTimeoutException)
+        self.assertIn("it needs an answer of every node that has vBuckets", str(error))
+        self.assertIn(f":{self.node.port('kv')} (", str(error))
         self.node.release()
         results = yield self.read(collection.scan(RangeScan()))
         self.assertEqual(len(results), 5)
+        # So does one of several nodes that is down.
+        nodes = EmbeddedNode(reactor=reactor, nodes=2)
+        yield nodes.start()
+        self.addCleanup(nodes.stop)
+        of_nodes = self.cluster(cluster.pool, nodes.connstr)
+        collection = of_nodes.bucket("default").default_collection()
+        results = yield self.read(collection.scan(RangeScan(), timeout=LONG))
+        self.assertEqual(results, [])
+        port = nodes.port("kv", 1)
+        yield nodes.kill(1)
+        late = collection.scan(RangeScan(), timeout=timedelta(seconds=1))
+        error = yield self.assertFailure(self.read(late), UnAmbiguousTimeoutException)
+        self.assertIn("it needs an answer of every node", str(error))
+        self.assertIn(f":{port}", str(error))
         self.assertEqual(cluster.pool.workers[0].pid, worker.pid)
 
 
@@ -311,6 +329,24 @@ class StreamTests(ScanTestCase):
         results = yield self.read(reopened.scan(RangeScan()))
         self.assertEqual(len(results), 60)
 
+    @inlineCallbacks
+    def test_what_waits_for_a_silent_server_holds_up_nothing_else(self) -> Any:
+        assert self.node is not None
+        (key,) = self.fill(1)
+        cluster = self.cluster(PoolConfig(min_workers=1, max_workers=1, worker_threads=1))
+        collection = cluster.bucket(self.bucket_name).default_collection()
+        yield collection.get(key)
+        silence = Fault("kv", operation="^RANGE_SCAN_CREATE$", effect="silence")
+        struck = self.node.faults.add(silence)
+        scan = self.read(collection.scan(RangeScan(), timeout=timedelta(seconds=4)))
+        failed = self.assertFailure(scan, CouchbaseException)
+        yield until(lambda: struck.struck)
+        # Each needs a thread of the cluster.
+        yield cluster.ping()
+        yield cluster.query("SELECT 1")
+        self.assertFalse(failed.called)
+        yield failed
+
 
 class FakeIterator:
     """Of the binding."""
@@ -365,7 +401,7 @@ class FakeSDK:
         from couchbase.diagnostics import PingState, ServiceType
 
         state = PingState(self.states.pop(0))
-        report = type("Report", (), {"state": state})()
+        report = type("Report", (), {"state": state, "remote": "host:1", "error": None})()
         return type("Result", (), {"endpoints": {ServiceType.KeyValue: [report]}})()
 
     def set_authenticator(self, authenticator: Any) -> None:
@@ -457,7 +493,7 @@ class SourceTests(SynchronousTestCase):
             return self.sdk
 
         source = self.source(3, False, {})
-        rows = RowCluster(connect, "old", self.threads)  # type: ignore[arg-type]
+        rows = RowCluster(connect, "old", self.threads, self.threads)  # type: ignore[arg-type]
         rows.set_authenticator("new")
         scan = open_source(ThreadRows, rows, self.threads, source._task, list)
         self.assertIsInstance(scan, ScanRows)

@@ -90,7 +90,7 @@ class RowClusterTests(SynchronousTestCase):
             made.append(FakeCluster(authenticator))
             return made[-1]
 
-        rows: Any = RowCluster(connect, "first", None)  # type: ignore[arg-type]
+        rows: Any = RowCluster(connect, "first", None, None)  # type: ignore[arg-type]
         rows.set_authenticator("second")
         self.assertEqual(made, [])
         self.assertIs(rows.get(), rows.get())
@@ -107,7 +107,7 @@ class RowClusterTests(SynchronousTestCase):
             made.append(FakeCluster(authenticator))
             return made[-1]
 
-        rows = RowCluster(connect, "a", None)  # type: ignore[arg-type]
+        rows = RowCluster(connect, "a", None, None)  # type: ignore[arg-type]
         self.assertRaises(RequestCanceledException, rows.get)
         self.assertTrue(made[0].closed)
 
@@ -119,7 +119,7 @@ class RowClusterTests(SynchronousTestCase):
                 raise refusals.pop()
             return FakeCluster(authenticator)
 
-        rows = RowCluster(connect, "a", None)  # type: ignore[arg-type]
+        rows = RowCluster(connect, "a", None, None)  # type: ignore[arg-type]
         self.assertRaises(AuthenticationException, rows.get)
         self.assertIsInstance(rows.get(), FakeCluster)
 
@@ -137,7 +137,7 @@ class SourceTests(SynchronousTestCase):
         def ready() -> None:
             self.ready += 1
 
-        self.rows = RowCluster(connect, "a", self.threads)  # type: ignore[arg-type]
+        self.rows = RowCluster(connect, "a", self.threads, self.threads)  # type: ignore[arg-type]
         return kind(self.rows, self.threads, task, ready)
 
     def refuse(self, authenticator: Any) -> Any:

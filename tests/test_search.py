@@ -21,7 +21,7 @@ from couchbase.vector_search import VectorQuery, VectorQueryCombination, VectorS
 from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks
 
 from tests.searching import HOTELS, MAPPING
-from tests.support import LONG, ServerTestCase
+from tests.support import LONG, ServerTestCase, posted
 from txcouchbase.cluster import AsyncSearchRequest, BatchedSearchResult
 from txcouchbase.testing import Fault
 
@@ -158,7 +158,7 @@ class SearchCase(ServerTestCase):
         assert self.node is not None
         with self.node.recording() as record:
             given = yield ask()
-        (request,) = [each for each in record if each.service == "search"]
+        (request,) = posted(record, "search")
         return given, request
 
 

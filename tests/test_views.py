@@ -15,7 +15,7 @@ from couchbase.views import ViewErrorMode, ViewOrdering, ViewQuery, ViewScanCons
 from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks
 
 from tests.mapfunctions import by_kind
-from tests.support import LONG, ServerTestCase
+from tests.support import LONG, ServerTestCase, posted
 from txcouchbase.cluster import AsyncViewBase
 from txcouchbase.testing import Script
 
@@ -143,7 +143,7 @@ class ViewTests(ServerTestCase):
                     more = {} if options else EVERY
                     rows, _ = await form(bucket, "every", "v", *options, **more)
                 self.assertEqual([(row.id, row.key, row.value) for row in rows], [("a", [1], None)])
-                (sent,) = record.find("views")
+                (sent,) = posted(record, "views")
                 path = f"/{self.bucket_name}/_design/dev_every/_view/v"
                 self.assertEqual((sent.operation, sent.account), (f"POST {path}", "Administrator"))
                 self.assertEqual(sent.options, ARRIVES)

@@ -31,11 +31,12 @@ from txcouchbase.amp.errors import encode_error
 from txcouchbase.amp.framing import BATCH, CREDIT, KIND, LOG, encode_box, payload_of
 from txcouchbase.workers import sdk_rows
 from txcouchbase.workers.executor import Executor
+from txcouchbase.workers.http_rows import http_rows
 from txcouchbase.workers.job_runner import JobRunner
 from txcouchbase.workers.memory import resident_bytes
 from txcouchbase.workers.outlet import Outlet
 from txcouchbase.workers.raw_client import RawClient
-from txcouchbase.workers.rows import RowStreams
+from txcouchbase.workers.rows import OpenSource, RowStreams
 from txcouchbase.workers.sdk_log import SdkLog
 from txcouchbase.workers.sdk_scans import open_source
 from txcouchbase.workers.sync_client import SyncClient
@@ -103,6 +104,7 @@ class Worker(AMPChild):
         self._threads: ClusterThreads
         self._raw = False
         self._jobs = False
+        self._http_rows = False
 
     def ampBoxReceived(self, box: Mapping[bytes, bytes]) -> None:
         """One box from the pool: our own go to the executor, the others to AMP."""
@@ -143,6 +145,7 @@ class Worker(AMPChild):
         self._streams = RowStreams(self._reactor, self._outlet)
         SdkLog(self._reactor, self._send_log).install()
         self._jobs = settings["jobs"]
+        self._http_rows = settings["rows"] == "http"
         if self._jobs:
             self._executor.add_cluster(0, JobRunner(), None)
         return wire.encode(
@@ -168,13 +171,14 @@ class Worker(AMPChild):
         executor, streams = self._executor, self._streams
         threads = self._threads.of(cluster)
         opened: Deferred[SyncClient] = self._threads.run(
-            cluster, SyncClient.connect, settings, threads
+            cluster, SyncClient.connect, settings, threads, self._threads.of_scans(cluster)
         )
 
         def connected(client: SyncClient) -> None:
             previous = self._clusters.get(cluster)
             if previous is not None:
                 # It was connected with credentials that were replaced before anybody used it.
+                previous.services.close()
                 self._threads.run(cluster, previous.close).addErrback(_log_failed_close)
             self._clusters[cluster] = client
             if self._jobs:
@@ -182,7 +186,9 @@ class Worker(AMPChild):
             else:
                 raw = RawClient(client.cluster) if self._raw else None
                 rows = sdk_rows.CallbackRows if self._raw else sdk_rows.ThreadRows
-                source = partial(open_source, rows, client.rows, self._reactor)
+                source: OpenSource = partial(open_source, rows, client.rows, self._reactor)
+                if self._http_rows:
+                    source = partial(http_rows, client.services, source, self._reactor)
                 start_rows = partial(streams.start, source)
                 executor.add_cluster(cluster, client, raw, start_rows, threads)
 
@@ -210,6 +216,7 @@ class Worker(AMPChild):
         assert self._executor is not None and self._streams is not None
         self._executor.remove_cluster(cluster)
         self._streams.close_cluster(cluster)
+        client.services.close()
         closed = self._threads.run(cluster, client.close)
         return closed.addBoth(self._release_threads, cluster)
 

@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 __all__ = ["PoolConfig"]
 
 _MIB = 1024 * 1024
-_CHOICES = {"client": ("raw", "sync"), "rows": ("sdk",)}
+_CHOICES = {"client": ("raw", "sync"), "rows": ("http", "sdk")}
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,9 @@ class PoolConfig:
             makes a batch of its own.
         client: ``"raw"``, key-value operations through the SDK's binding with callbacks, or
             ``"sync"``, through its public API in threads.
-        rows: Where rows come from; ``"sdk"`` is all there is yet.
+        rows: Where rows of queries, analytics, searches and views come from: ``"http"`` asks the
+            service itself and hands rows on as they come, ``"sdk"`` has the SDK gather the whole
+            answer first.
         max_in_flight: Operations on one worker at most (operations); others wait.
         max_in_flight_bytes: Keys and values on one worker at most (bytes).
         worker_threads: Threads of a worker for blocking calls, for each cluster (threads).
@@ -76,7 +78,7 @@ class PoolConfig:
     batch_max_ops: int = 128
     batch_max_bytes: int = 256 * 1024
     client: str = "raw"
-    rows: str = "sdk"
+    rows: str = "http"
     max_in_flight: int = 1_024
     max_in_flight_bytes: int = 32 * _MIB
     worker_threads: int = 8

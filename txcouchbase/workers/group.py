@@ -214,7 +214,12 @@ class WorkerGroup(Dispatcher, SupervisorOwner):
     def worker_settings(self) -> dict[str, Any]:
         """What a worker has to know when it starts."""
         config = self.config
-        return {"client": config.client, "threads": config.worker_threads, "jobs": self._for_jobs}
+        return {
+            "client": config.client,
+            "threads": config.worker_threads,
+            "rows": config.rows,
+            "jobs": self._for_jobs,
+        }
 
     def may_be_silent(self, lane: Lane) -> bool:
         """Whether a worker need not give signs of life now."""

@@ -28,16 +28,21 @@ class RowCluster(SideCluster):
         connect: Makes it.
         authenticator: The credentials.
         threads: The pool of threads for what blocks.
+        scan_threads: The same for scans.
 
     Attributes:
         scans: The connection for scans, whose rows are those of documents.
     """
 
     def __init__(
-        self, connect: Callable[[Any], Cluster], authenticator: Authenticator, threads: Any
+        self,
+        connect: Callable[[Any], Cluster],
+        authenticator: Authenticator,
+        threads: Any,
+        scan_threads: Any,
     ) -> None:
         super().__init__(connect, authenticator, threads)
-        self.scans = ScanCluster(connect, authenticator, threads)
+        self.scans = ScanCluster(connect, authenticator, scan_threads)
         self._waiting: list[Deferred[Cluster]] = []
 
     def when_connected(self, reactor: Any) -> Deferred[Cluster]:

@@ -34,6 +34,7 @@ from txcouchbase.amp.transactions import from_data
 from txcouchbase.amp.wire import OF_REPLICAS
 from txcouchbase.workers.calls import call
 from txcouchbase.workers.row_cluster import RowCluster
+from txcouchbase.workers.services import Services
 
 if TYPE_CHECKING:
     from txcouchbase.amp.wire import ClusterSettings
@@ -67,21 +68,24 @@ class SyncClient:
     Attributes:
         cluster: The SDK's cluster.
         rows: The connection for rows, with the pool of threads for what blocks.
+        services: The services of the cluster.
     """
 
-    def __init__(self, cluster: Cluster, rows: RowCluster) -> None:
+    def __init__(self, cluster: Cluster, rows: RowCluster, services: Services) -> None:
         self.cluster = cluster
         self.rows = rows
+        self.services = services
         self._buckets: dict[str, Bucket] = {}
         self._collections: dict[tuple[str, str, str], Collection] = {}
 
     @classmethod
-    def connect(cls, pickled_settings: bytes, threads: Any) -> SyncClient:
+    def connect(cls, pickled_settings: bytes, threads: Any, scan_threads: Any) -> SyncClient:
         """Connect, blocking for the SDK's `bootstrap_timeout` at most.
 
         Args:
             pickled_settings: A pickled `ClusterSettings`, from the application.
             threads: The pool of threads for what blocks.
+            scan_threads: The same for scans.
 
         Raises:
             CouchbaseException: As the SDK's constructor.
@@ -94,8 +98,10 @@ class SyncClient:
         def sdk_cluster(authenticator: Authenticator) -> Cluster:
             return Cluster(settings.connstr, ClusterOptions(authenticator, **given))
 
-        rows = RowCluster(sdk_cluster, settings.authenticator, threads)
-        return cls(sdk_cluster(settings.authenticator), rows)
+        cluster = sdk_cluster(settings.authenticator)
+        rows = RowCluster(sdk_cluster, settings.authenticator, threads, scan_threads)
+        services = Services(cluster, settings.connstr, given, settings.authenticator, threads)
+        return cls(cluster, rows, services)
 
     def set_authenticator(self, pickled_authenticator: bytes) -> None:
         """Use other credentials, from the application.
@@ -106,6 +112,7 @@ class SyncClient:
         authenticator: Any = pickle.loads(pickled_authenticator)
         self.cluster.set_authenticator(authenticator)
         self.rows.set_authenticator(authenticator)
+        self.services.set_authenticator(authenticator)
 
     def close(self) -> None:
         """Disconnect."""

@@ -21,19 +21,28 @@ class ClusterThreads:
 
     Args:
         reactor: The worker's reactor.
-        size: How many a cluster may have.
+        size: How many a cluster may have, and its scans.
     """
 
     def __init__(self, reactor: Any, size: int) -> None:
         self._reactor = reactor
         self._size = size
-        self._pools: dict[int, ThreadPool] = {}
+        self._pools: dict[tuple[int, str], ThreadPool] = {}
 
     def of(self, cluster: int) -> ThreadPool:
         """The threads of a cluster."""
-        pool = self._pools.get(cluster)
+        return self._pool(cluster, "calls")
+
+    def of_scans(self, cluster: int) -> ThreadPool:
+        """Those of its scans, which wait for a silent server as long as they may, also when nobody
+        wants them any more, and are to hold up nothing else of their cluster."""
+        return self._pool(cluster, "scans")
+
+    def _pool(self, cluster: int, purpose: str) -> ThreadPool:
+        pool = self._pools.get((cluster, purpose))
         if pool is None:
-            pool = self._pools[cluster] = ThreadPool(0, self._size, f"cluster {cluster}")
+            pool = ThreadPool(0, self._size, f"{purpose} of cluster {cluster}")
+            self._pools[cluster, purpose] = pool
             pool.start()
         return pool
 
@@ -43,6 +52,5 @@ class ClusterThreads:
 
     def release(self, cluster: int) -> None:
         """The cluster is closed: let its threads end when they are done. Waits for none."""
-        pool = self._pools.pop(cluster, None)
-        if pool is not None:
-            pool.adjustPoolsize(0, 0)
+        for name in [name for name in self._pools if name[0] == cluster]:
+            self._pools.pop(name).adjustPoolsize(0, 0)
