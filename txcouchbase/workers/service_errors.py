@@ -120,10 +120,10 @@ def failed(exchange: Exchange, error: str) -> Exception:
 def unreadable(exchange: Exchange) -> str:
     """What the core makes of an answer that is no JSON, of which not every status has to be.
 
-    A refused login is one, too; the core would end its process for some.
     """
     service, status = exchange.request.service, exchange.status
-    if status == 401:
+    if status == 401 and (exchange.body or b"").lstrip().startswith(b'"'):
+        # A refused login, told as a JSON text, for which the core would end its process.
         return "authentication_failure"
     if service == "query" and exchange.body == b"":
         return "service_not_available" if status == 503 else "internal_server_failure"
