@@ -215,7 +215,12 @@ class LateTests(FaultTestCase):
         # More of them than a worker has threads or streams.
         for client in ("raw", "sync"):
             config = PoolConfig(
-                min_workers=1, max_workers=1, worker_threads=2, max_streams=2, client=client
+                min_workers=1,
+                max_workers=1,
+                worker_threads=2,
+                max_streams=2,
+                client=client,
+                rows="sdk",
             )
             cluster = self.cluster(config)
             yield cluster.query("SELECT 1")

@@ -118,9 +118,7 @@ def failed(exchange: Exchange, error: str) -> Exception:
 
 
 def unreadable(exchange: Exchange) -> str:
-    """What the core makes of an answer that is no JSON, of which not every status has to be.
-
-    """
+    """What the core makes of an answer that is no JSON, of which not every status has to be."""
     service, status = exchange.request.service, exchange.status
     if status == 401 and (exchange.body or b"").lstrip().startswith(b'"'):
         # A refused login, told as a JSON text, for which the core would end its process.
