@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 from base64 import b64encode
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from couchbase.cluster import Cluster
 from couchbase.collection import Collection
 from couchbase.options import ClusterOptions
 
-__all__ = ["CHECKS", "Check", "Context", "check", "expect", "raises"]
+__all__ = ["CHECKS", "Check", "Context", "check", "eventually", "expect", "raises"]
 
 expect = TestCase()
 expect.maxDiff = None
@@ -57,6 +58,14 @@ def check(behaviour: str) -> Callable[[Callable[[Context], None]], Callable[[Con
 def raises(expected: type[BaseException]) -> AbstractContextManager[Any]:
     """As `TestCase.assertRaises`; the context's ``exception`` is what was raised."""
     return expect.assertRaises(expected)
+
+
+def eventually(happened: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait until something holds that comes in the background, such as a client's new map."""
+    end = time.monotonic() + seconds
+    while not happened():
+        expect.assertLess(time.monotonic(), end)
+        time.sleep(0.02)
 
 
 class Context:

@@ -25,7 +25,7 @@ from couchbase.options import (
 from couchbase.replica_reads import ReadPreference
 from couchbase.subdocument import exists, get
 
-from tests.conformance.checks import Context, check, expect, raises
+from tests.conformance.checks import Context, check, eventually, expect, raises
 
 _BRIEFLY = timedelta(seconds=1)
 
@@ -54,14 +54,6 @@ def _until(read: Callable[[], Any], seconds: float = 10.0) -> Any:
         except UnAmbiguousTimeoutException:
             if time.monotonic() > end:
                 raise
-
-
-def _eventually(happened: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait until something holds, such as when a client has a new map."""
-    end = time.monotonic() + seconds
-    while not happened():
-        expect.assertLess(time.monotonic(), end)
-        time.sleep(0.05)
 
 
 def _stored(context: Context) -> str:
@@ -232,7 +224,7 @@ def moves(context: Context) -> None:
     for key in keys:
         expect.assertEqual(collection.get(key).content_as[dict], {"n": 1})
         collection.upsert(key, {"n": 2})
-        _eventually(lambda key=key: len(list(collection.get_all_replicas(key))) == 2)
+        eventually(lambda key=key: len(list(collection.get_all_replicas(key))) == 2)
     _recording(context)
     for key in keys:
         collection.get(key)

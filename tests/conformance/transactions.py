@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -42,7 +41,7 @@ from couchbase.transactions import (
 )
 from couchbase.transcoder import RawBinaryTranscoder
 
-from tests.conformance.checks import Context, check, expect, raises
+from tests.conformance.checks import Context, check, eventually, expect, raises
 
 # The SDK's constructors call their own `timeout` deprecated.
 warnings.simplefilter("ignore", DeprecationWarning)
@@ -389,7 +388,7 @@ def lost_attempts(context: Context) -> None:
     )
     cleaner.bucket(context.bucket_name).default_collection().exists(key)
     cleaner.transactions.run(lambda attempt: None)
-    _until(lambda: not attempts(context))
+    eventually(lambda: not attempts(context))
     clients = collection.lookup_in(
         "_txn:client-record", [subdocument.get("records.clients", xattr=True)]
     )
@@ -400,13 +399,6 @@ def lost_attempts(context: Context) -> None:
         lambda attempt: attempt.replace(attempt.get(collection, key), {"n": 3})
     )
     expect.assertEqual(body_of(collection, key), {"n": 3})
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        expect.assertLess(time.monotonic(), end)
-        time.sleep(0.02)
 
 
 @check("queries see what the transaction has staged, and are part of it")

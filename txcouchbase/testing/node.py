@@ -221,12 +221,15 @@ class EmbeddedNode(Storage):
 
     def _start_one(self, node: int) -> Deferred[None]:
         ports = self._ports[node]
+        return self._open(ports).addCallback(lambda _: self._state.serve(ports.numbers, node))
+
+    def _open(self, ports: NodePorts) -> Deferred[None]:
         try:
             ports.open(self._reactor, self._context())
         except BaseException:
+            # Whatever it was, no port may stay open.
             failure = Failure()
             return ports.close().addCallback(lambda _: failure)
-        self._state.serve(ports.numbers, node)
         return succeed(None)
 
     def add_node(self) -> Deferred[int]:
@@ -244,13 +247,12 @@ class EmbeddedNode(Storage):
         self._running()
         self._state.topology.check_room()
         ports = NodePorts(len(self._ports), self._state, self.services)
-        try:
-            ports.open(self._reactor, self._context())
-        except BaseException:
-            failure = Failure()
-            return ports.close().addCallback(lambda _: failure)
-        self._ports.append(ports)
-        return succeed(self._state.join(ports.numbers))
+
+        def join(_: None) -> int:
+            self._ports.append(ports)
+            return self._state.join(ports.numbers)
+
+        return self._open(ports).addCallback(join)
 
     def fail_over(self, node: int) -> None:
         """Take a node out of the cluster, for good; it may run or have been killed.

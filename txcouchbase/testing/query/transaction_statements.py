@@ -140,6 +140,7 @@ def _begin(execution: Execution) -> Transaction:
         for mutation in settings.told.mutations:
             transaction.adopt(_keyspace(execution, mutation), mutation.id, int(mutation.cas))
     except BaseException:
+        # Whatever it was, nobody has the transaction's id to end it.
         state.transactions.close(transaction)
         raise
     return transaction
